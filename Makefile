@@ -1,0 +1,40 @@
+# What a newcomer types. Needs Python 3.11 or newer, make, git and npm; everything else goes into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN     = $(VENV)/bin
+
+.DELETE_ON_ERROR:
+.PHONY: env demo test lint bench schema clean
+
+env: $(VENV)/installed  ## the environment, exactly as locked
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV) (torch with its CUDA packages: about 6 GB, 1 to 4 minutes)"
+	$(PYTHON) -m venv $(VENV)
+	@# uv installs the same releases as pip, in a quarter of the time
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	@touch $@
+
+demo: env  ## real data, every stage, figures, the page
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --configfile config/demo.yaml
+	@echo "The page: $(CURDIR)/reports/demo/report.html"
+
+test: env  ## the test suite
+	$(BIN)/python -m pytest -n $(CORES)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+bench: env  ## fast paths against their slow twins, on an idle machine
+	$(BIN)/python -m pytest benchmarks
+
+schema: env  ## workflow/schemas and config/README.md from fldrep/settings.py
+	$(BIN)/python -m fldrep schema
+
+clean:  ## what the workflow made (not the environment, not the cache of downloads)
+	rm -rf results reports/*/ logs .snakemake

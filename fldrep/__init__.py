@@ -1,0 +1,30 @@
+"""FLDRep: does a gradient defense protect the clients of federated learning?
+
+The names below are the package's Python face. They are imported on first use, so that `import fldrep` stays light.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_FACE = {
+    "read_photo": "fldrep.data.photo",
+    "build_model": "fldrep.models",
+    "client_update": "fldrep.gradients",
+    "defend": "fldrep.defenses",
+    "feature_scores": "fldrep.defenses.soteria",
+    "column_mask": "fldrep.defenses.soteria",
+    "reconstruct": "fldrep.attack",
+    "compare": "fldrep.metrics.images",
+}
+__all__ = [*_FACE]
+
+
+def __getattr__(name: str):
+    if name not in _FACE:
+        raise AttributeError(f"module 'fldrep' has no attribute {name!r}")
+    return getattr(import_module(_FACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FACE])

@@ -1,0 +1,89 @@
+"""DLG and iDLG: plain squared gradient distance, L-BFGS, and a soft label that is optimised (DLG) or inferred (iDLG).
+
+Sources: Zhu et al. 2019, arXiv:1906.08935; Zhao et al. 2020, arXiv:2001.02610.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from fldrep.attack import lbfgs
+from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED
+from fldrep.attack.engine import Outcome, Problems, Reconstruction, Tick, solve_all
+from fldrep.models import Model
+from fldrep.settings import AttackSettings
+
+
+def dlg(
+    model: Model, seen: Mapping[str, Tensor], labels: Tensor | None, settings: AttackSettings, **setup
+) -> Reconstruction:
+    """Attack by L-BFGS on the squared distance; `setup` as in `engine.solve_all`.
+
+    One iteration is one L-BFGS step of `inner_iterations` inner ones, as in the DLG notebook.
+    """
+    setup.pop("defended", None)
+    return solve_all(model, seen, labels, settings, SQUARED, by_lbfgs, **setup)
+
+
+def dlg_scaled(
+    model: Model, seen: Mapping[str, Tensor], labels: Tensor | None, settings: AttackSettings, **setup
+) -> Reconstruction:
+    """DLG against updates that were clipped: the scale is estimated, at each step, as the one that fits best."""
+    setup.pop("defended", None)
+    return solve_all(model, seen, labels, settings, SCALED_SQUARED, by_lbfgs, **setup)
+
+
+def by_lbfgs(problems: Problems, settings: AttackSettings, tick: Tick) -> Outcome:
+    """Descend from the image, and from the soft label's logits where the label is not fixed."""
+    objective = flat_objective(problems)
+    state = lbfgs.begin(flat_points(problems), settings.history)
+    steps = torch.zeros(len(state.points), dtype=torch.long, device=state.points.device)
+    initial = None
+    for done in range(settings.iterations):
+        moved, first = lbfgs.step(state, objective, settings.lr, settings.inner_iterations)
+        initial = first if initial is None else initial
+        steps += moved
+        tick(1)
+        if not moved.any():  # every problem has converged or left the finite numbers: no later step would move one
+            tick(settings.iterations - done - 1)
+            break
+    last, _ = lbfgs.evaluate(state, objective)
+    images, labels = _parts(problems, state.points)
+    return Outcome(images, labels, last if initial is None else initial, state.finite_value, state.alive, steps)
+
+
+def flat_points(problems: Problems) -> Tensor:
+    """The initial points of all that is optimised, (P, D)."""
+    free = [problems.images, problems.logits] if problems.labels is None else [problems.images]
+    return torch.cat([one.flatten(1) for one in free], 1)
+
+
+def flat_objective(problems: Problems) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Distance (P,) and slope (P, D) of flat points (P, D)."""
+    fixed = None if problems.labels is None else problems.soft_labels
+    size = problems.images[0].numel()
+
+    def objective(points: Tensor) -> tuple[Tensor, Tensor]:
+        images = points[:, :size].view_as(problems.images)
+        if fixed is not None:
+            distance, by_image, _ = problems.match(images, fixed)
+            return distance, by_image.flatten(1)
+        soft = points[:, size:].view_as(problems.logits).softmax(-1)
+        distance, by_image, by_soft = problems.match(images, soft)
+        by_logits = soft * (by_soft - (soft * by_soft).sum(-1, keepdim=True))
+        return distance, torch.cat([by_image.flatten(1), by_logits.flatten(1)], 1)
+
+    return objective
+
+
+def _parts(problems: Problems, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and labels of flat points; a soft label's class is its largest logit."""
+    size = problems.images[0].numel()
+    images = points[:, :size].view_as(problems.images)
+    if problems.labels is not None:
+        return images, problems.labels
+    return images, points[:, size:].view_as(problems.logits).argmax(-1)
+
+
+PRESETS = {"dlg": dlg, "idlg": dlg, "dlg-scaled": dlg_scaled}

@@ -1,0 +1,89 @@
+"""GS ("inverting gradients"): cosine distance, total variation, Adam on the gradient's sign, valid pixels only.
+
+Source: Geiping et al. 2020, arXiv:2003.14053, with the values of github.com/JonasGeiping/invertinggradients.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fldrep.attack.comparisons import COSINE
+from fldrep.attack.engine import Outcome, Problems, Reconstruction, Tick, finite, freeze, solve_all
+from fldrep.attack.priors import total_variation_slope
+from fldrep.models import Model
+from fldrep.settings import AttackSettings
+
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+
+
+def gs(
+    model: Model, seen: Mapping[str, Tensor], labels: Tensor | None, settings: AttackSettings, **setup
+) -> Reconstruction:
+    """Attack by cosine distance over all layers jointly; `setup` as in `engine.solve_all`."""
+    setup.pop("defended", None)
+    return solve_all(model, seen, labels, settings, COSINE, signed_adam, **setup)
+
+
+def signed_adam(problems: Problems, settings: AttackSettings, tick: Tick) -> Outcome:
+    """Adam on the sign of the gradient of distance + total variation; returns the last iterate.
+
+    The distances of the outcome are without total variation. One iteration is one Adam step.
+    """
+
+    def move(images: Tensor, first: Tensor, second: Tensor, distance: Tensor, slope: Tensor, alive: Tensor, rates):
+        alive = alive & finite(distance, slope)
+        slope = slope + settings.total_variation * total_variation_slope(images)
+        moved, first, second = adam_step(images, first, second, slope.sign(), rates)
+        moved = problems.normalisation.clamp(moved) if settings.box else moved
+        return freeze(alive, moved, images), first, second, alive
+
+    move, soft, images = problems.hasten(move), problems.soft_labels, problems.images
+    first, second = torch.zeros_like(images), torch.zeros_like(images)
+    alive = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    steps = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    initial = None
+    for rates in adam_rates(settings).to(images):
+        distance, slope, _ = problems.match(images, soft)
+        initial = distance if initial is None else initial
+        images, first, second, alive = move(images, first, second, distance, slope, alive, rates)
+        steps += alive
+        tick(1)
+    final, _, _ = problems.match(images, soft)
+    initial = final if initial is None else initial
+    return Outcome(images, problems.labels, initial, final, alive & finite(final), steps)
+
+
+def adam_step(
+    images: Tensor, first: Tensor, second: Tensor, slope: Tensor, rates: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of Adam (Kingma and Ba 2015): images and both moments after it; rates (2,) of `adam_rates`."""
+    first = torch.lerp(first, slope, 1 - BETAS[0])
+    second = (second * BETAS[1]).addcmul(slope, slope, value=1 - BETAS[1])
+    return images - rates[0] * first / (second.sqrt() * rates[1] + EPS), first, second
+
+
+def adam_rates(settings: AttackSettings) -> Tensor:
+    """For each iteration, the step size over the first moment's bias correction, and 1 / the root of the second's.
+
+    Shape: (iterations, 2), float64. They are tensors, so that a compiled step serves all iterations.
+    """
+    steps = torch.arange(1, settings.iterations + 1, dtype=torch.float64)
+    sizes = torch.tensor(learning_rates(settings), dtype=torch.float64)
+    return torch.stack([sizes / (1 - BETAS[0] ** steps), (1 - BETAS[1] ** steps).rsqrt()], 1)
+
+
+def learning_rates(settings: AttackSettings) -> list[float]:
+    """The step size of each iteration: multiplied by 0.1 after 3/8, 5/8 and 7/8 of them, as the reference rounds that.
+
+    >>> learning_rates(AttackSettings(preset="gs", iterations=8, lr=1.0))[1:4]
+    [1.0, 0.1, 0.1]
+    """
+    count = settings.iterations
+    milestones = [count // 2.667, count // 1.6, count // 1.142] if settings.lr_decay else []
+    return [settings.lr * 0.1 ** sum(step >= one for one in milestones) for step in range(count)]
+
+
+# gs-averaged differs in what it is given: the mean of several updates of the same images.
+PRESETS = {"gs": gs, "gs-averaged": gs}

@@ -1,0 +1,82 @@
+"""Labels as the attacker has them: given, read from the gradient of the last layer, or left to the optimiser."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fldrep.errors import AttackRefused, ConfigError
+from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, LocalSteps
+from fldrep.models import Model
+
+
+def labels_for(
+    strategy: str,
+    model: Model,
+    seen: Mapping[str, Tensor],
+    known: Tensor | None,
+    batch: int,
+    local: LocalSteps | None = None,
+) -> Tensor | None:
+    """The labels of each update, (N, B), or None where the optimiser is to find them.
+
+    Args: strategy: `known`, `inferred` or `optimised`; known: (N,) or (N, B), read only by `known`.
+    Errors: `ConfigError` where labels are to be known and are not; `AttackRefused` where they cannot be inferred.
+    """
+    if strategy == "optimised":
+        return None
+    if strategy == "inferred":
+        steps = 1 if local is None else len(local.batches(batch))
+        return inferred_labels(model, {name: seen[name] / steps for name in seen if name.startswith("head.")}, batch)
+    if known is None:
+        raise ConfigError("labels: none given, but the attack takes them as known; give labels or labels='inferred'")
+    return known.reshape(len(known), -1)
+
+
+def inferred_labels(model: Model, seen: Mapping[str, Tensor], batch: int = 1) -> Tensor:
+    """The labels of each update, in ascending order. Shape: {name: (N, *shape)} -> (N, B).
+
+    For one image it is the only class whose logit the gradient wants to raise: the gradient of the last bias is
+    softmax - onehot, negative at the true class alone. Without a bias the sums of the rows of the last weight's
+    gradient have the same signs where features are not negative (ReLU, sigmoid). Source: Zhao et al. 2020 (iDLG),
+    arXiv:2001.02610. For several images see `inferred_counts`.
+    """
+    if batch == 1:
+        evidence = seen[HEAD_BIAS] if HEAD_BIAS in seen else seen[HEAD_WEIGHT].sum(-1)
+        return evidence.argmin(1, keepdim=True)
+    counts = inferred_counts(model, seen, batch)
+    return torch.stack([torch.arange(counts.shape[1], device=counts.device).repeat_interleave(one) for one in counts])
+
+
+def inferred_counts(model: Model, seen: Mapping[str, Tensor], batch: int) -> Tensor:
+    """How many images of each class an update holds. Shape: {name: (N, *shape)} -> (N, classes), rows sum to B.
+
+    The gradient of the last bias is the mean softmax less the classes' shares. The mean softmax is taken to be that
+    of the mean representation, which the rows of the classes present give: sum of dL/dW over sum of dL/db, over the
+    classes where dL/db is negative. (The softmax from the gradient itself: Ma et al. 2023, arXiv:2110.09074.)
+    Errors: `AttackRefused` where the last layer has no bias.
+    """
+    if HEAD_BIAS not in seen:
+        raise AttackRefused(
+            f"labels 'inferred' of {batch} images an update are read from {HEAD_BIAS}, which is missing"
+        )
+    slope = seen[HEAD_BIAS]
+    present = (slope < 0).to(slope.dtype)
+    total = (present * slope).sum(1, keepdim=True).clamp_max(-torch.finfo(slope.dtype).tiny)
+    mean_features = (present[:, :, None] * seen[HEAD_WEIGHT]).sum(1) / total
+    with torch.no_grad():
+        mean_softmax = model.head(mean_features.to(model.head.weight)).softmax(-1).to(slope)
+    return whole_shares((mean_softmax - slope).clamp_min(0), batch)
+
+
+def whole_shares(shares: Tensor, total: int) -> Tensor:
+    """Whole numbers in proportion to shares that sum to `total`, by largest remainder. Shape: (N, K) -> (N, K), int64.
+
+    >>> whole_shares(torch.tensor([[0.5, 0.3, 0.2]]), 4).tolist()
+    [[2, 1, 1]]
+    """
+    exact = shares * total / shares.sum(1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
+    whole = exact.floor()
+    left = total - whole.sum(1, keepdim=True)
+    rank = (exact - whole).argsort(dim=1, descending=True, stable=True).argsort(1)
+    return (whole + (rank < left)).long()

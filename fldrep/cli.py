@@ -1,0 +1,244 @@
+"""`python -m fldrep STAGE ...`: the only place that touches argv. Any command of a log can be pasted and run alone."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fldrep.errors import FLDRepError
+
+app = typer.Typer(
+    help="Does a gradient defense protect the clients of federated learning?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CAPTIONS = Path(__file__).parent.parent / "workflow" / "report"  # beside the package, where there is a workflow
+
+Dataset = Annotated[str, typer.Option(help="data set")]
+ModelName = Annotated[str, typer.Option(help="name of the model in the config")]
+Partition = Annotated[str, typer.Option(help="name of the partition in the config")]
+Defense = Annotated[str, typer.Option(help="name of the defense in the config")]
+Round = Annotated[int, typer.Option(help="checkpoint attacked; 0 is the untrained model")]
+Attack = Annotated[str, typer.Option(help="name of the attack in the config")]
+BlockNumber = Annotated[int, typer.Option("--block", help="block of targets")]
+Settings = Annotated[str, typer.Option(help="the config sections the job depends on, as JSON")]
+Code = Annotated[str, typer.Option(help="digest of the code, recorded in the table")]
+File = Annotated[Path, typer.Option()]
+Seed = Annotated[int, typer.Option(help="repetition of the grid")]
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends in one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        app()
+    except FLDRepError as error:
+        print(f"fldrep: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parsed(kind: type, settings: str):
+    """A section of the config from JSON."""
+    from fldrep.settings import parse_section
+
+    return parse_section(kind, settings)
+
+
+@app.command("data")
+def data_command(dataset: Dataset, settings: Settings, out: File) -> None:
+    """Fetch, check and store a data set."""
+    from fldrep.data.datasets import prepare
+    from fldrep.settings import DataSettings
+
+    prepare(dataset, parsed(DataSettings, settings), out)
+
+
+@app.command("partition")
+def partition_command(
+    dataset: Dataset, partition: Partition, seed: Seed, settings: Settings, images: File, out: File
+) -> None:
+    """Deal the training images of a data set to clients."""
+    from fldrep.data.partition import deal, shards_table
+    from fldrep.imageset import ImageSet
+    from fldrep.records import SHARDS
+    from fldrep.seeds import generator
+    from fldrep.settings import PartitionSettings
+
+    labels = ImageSet.read(images).train_labels
+    shards = deal(labels, parsed(PartitionSettings, settings), generator(dataset, partition, "deal", seed))
+    SHARDS.write(shards_table(shards, labels), out)
+
+
+@app.command("train")
+def train_command(
+    dataset: Dataset,
+    model: ModelName,
+    partition: Partition,
+    defense: Defense,
+    seed: Seed,
+    settings: Settings,
+    images: File,
+    shards: File,
+    history: File,
+    checkpoints: File,
+    code: Code = "",
+    threads: int = 1,
+) -> None:
+    """Train by FedAvg, with a defense in each client."""
+    from fldrep.grid import Run
+    from fldrep.train.job import TrainJob, train_run
+
+    job = parsed(TrainJob, settings)
+    train_run(Run(dataset, model, partition, defense, seed), job, images, shards, history, checkpoints, code, threads)
+
+
+@app.command("attack")
+def attack_command(
+    dataset: Dataset,
+    model: ModelName,
+    partition: Partition,
+    defense: Defense,
+    seed: Seed,
+    round: Round,
+    attack: Attack,
+    block: BlockNumber,
+    settings: Settings,
+    images: File,
+    shards: File,
+    checkpoints: File,
+    attempts: File,
+    reconstructions: File,
+    code: Code = "",
+) -> None:
+    """Attack a block of targets at one checkpoint of a training run."""
+    from fldrep.attack.job import AttackJob, attack_block
+    from fldrep.grid import Block, Run
+
+    where = Block(Run(dataset, model, partition, defense, seed), round, attack, block)
+    job = parsed(AttackJob, settings)
+    attack_block(where, job, images, shards, checkpoints, attempts, reconstructions, code)
+
+
+@app.command("metrics")
+def metrics_command(settings: Settings, results: File, attacks: File, utility: File, gallery: File) -> None:
+    """Judge every reconstruction of the grid; gather the training histories."""
+    from fldrep.metrics.collect import collect
+    from fldrep.settings import MetricsJob
+
+    collect(parsed(MetricsJob, settings), results, attacks, utility, gallery)
+
+
+@app.command("figures")
+def figures_command(
+    figure: Annotated[str, typer.Option(help="name of the figure")],
+    attacks: File,
+    utility: File,
+    gallery: File,
+    out: File,
+) -> None:
+    """Draw one figure from the tables."""
+    from fldrep.figures import render
+
+    render(figure, {"attacks": attacks, "utility": utility, "images": gallery}, out)
+
+
+@app.command("schema")
+def schema_command(
+    schema: File = Path("workflow/schemas/config.schema.json"),
+    readme: File = Path("config/README.md"),
+) -> None:
+    """Write the config's JSON schema and its documentation from the settings."""
+    from fldrep.config_docs import config_schema, config_tables
+
+    schema.parent.mkdir(parents=True, exist_ok=True)
+    schema.write_text(json.dumps(config_schema(), indent=2) + "\n")
+    head, mark, _ = readme.read_text().partition(GENERATED)
+    readme.write_text(f"{head}{mark or GENERATED}\n\n{config_tables()}")
+
+
+@app.command("report")
+def report_command(
+    figures: Annotated[list[Path], typer.Argument(help="pictures, in the order of the page")],
+    settings: Settings,
+    attacks: File,
+    utility: File,
+    out: File,
+    captions: Annotated[
+        Path | None, typer.Option(help="folder with a sentence NAME.rst for each figure; the workflow's if not given")
+    ] = None,
+) -> None:
+    """Write the page: one self-contained file."""
+    from fldrep.provenance import provenance
+    from fldrep.report.page import write_page
+    from fldrep.settings import Config
+
+    captions = captions or (CAPTIONS if CAPTIONS.is_dir() else None)
+    write_page(parsed(Config, settings), attacks, utility, figures, provenance(), out, captions)
+
+
+@app.command("estimate")
+def estimate_command(
+    config: Annotated[Path, typer.Argument(help="a config file")] = Path("config/config.yaml"),
+    cores: Annotated[int, typer.Option(help="jobs at once", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Tell how many jobs, hours and gigabytes a config means, from a short calibration on this device."""
+    import torch
+
+    from fldrep.devices import device_for
+    from fldrep.estimate import estimate
+    from fldrep.settings import read_config
+
+    settings = read_config(config)
+    torch.set_num_threads(settings.engine.threads)
+    with device_for(device) as where:
+        print(f"{settings.name}: {estimate(settings, where).sentence(cores)}")
+
+
+@app.command("photo")
+def photo_command(
+    photo: Annotated[Path, typer.Argument(help="a picture file")],
+    label: Annotated[int, typer.Option(help="its class, 0 to classes - 1", min=0)],
+    out: Annotated[Path, typer.Option(help="folder for the pictures and result.json")],
+    attack: Annotated[str, typer.Option(help="dlg, idlg, gs, gs-masked or gs-drop")] = "gs",
+    iterations: Annotated[int, typer.Option(help="optimiser steps, as the attack's optimiser counts them")] = 300,
+    restarts: Annotated[int, typer.Option(help="initial points tried")] = 1,
+    defense: Annotated[str, typer.Option(help="none, soteria, compression, gaussian or laplace")] = "none",
+    rate: Annotated[float | None, typer.Option(help="share pruned, in [0, 1]")] = None,
+    rule: Annotated[str | None, typer.Option(help="how Soteria ranks features")] = None,
+    std: Annotated[float | None, typer.Option(help="standard deviation of the noise")] = None,
+    model: Annotated[str, typer.Option(help="lenet or convnet")] = "convnet",
+    width: Annotated[int | None, typer.Option(help="channels of ConvNet's first convolution; 64 if not given")] = None,
+    init: Annotated[str, typer.Option(help="default, or uniform (-0.5, 0.5)")] = "default",
+    classes: Annotated[int, typer.Option(help="classes of the model")] = 10,
+    seed: Annotated[int, typer.Option(help="seed of weights, initial point and noise")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Attack one photo, as the reference's quick start does; write the pictures and result.json."""
+    from fldrep.photo import PhotoSettings, attack_photo
+
+    settings = PhotoSettings(
+        label=label,
+        attack=attack,
+        iterations=iterations,
+        restarts=restarts,
+        defense=defense,
+        rate=rate,
+        rule=rule,
+        std=std,
+        model=model,
+        width=width,
+        init=init,
+        classes=classes,
+        seed=seed,
+        device=device,
+    )
+    print(json.dumps(attack_photo(photo, settings, out), indent=2))
+
+
+GENERATED = "<!-- generated by `python -m fldrep schema` from fldrep/settings.py; edit there -->"

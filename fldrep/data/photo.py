@@ -1,0 +1,58 @@
+"""One photo of the user's, as an image of the size a network takes."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from fldrep.errors import DataError
+
+MAX_PIXELS = 40_000_000
+
+
+def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
+    """A photo resized to (C, H, W) with a bicubic filter, as the reference does; float32 pixels in [0, 1].
+
+    Transparent parts are laid on white; a camera's rotation mark is obeyed.
+    Errors: `DataError` naming the file: not an image, animated, more than 8 bits a channel, or too large.
+    """
+    channels, height, width = shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as photo:
+                _require_plain(photo, path)
+                upright = ImageOps.exif_transpose(photo)
+                resized = _on_white(upright).convert("RGB" if channels == 3 else "L")
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: too large: {error}; resize it to at most {MAX_PIXELS} pixels") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: not a readable image: {error}") from None
+    resized = resized.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.asarray(resized).copy()).float() / 255
+    return pixels.reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def _require_plain(photo: Image.Image, path: Path | str) -> None:
+    frames = getattr(photo, "n_frames", 1)
+    if frames > 1:
+        raise DataError(f"{path}: animated, {frames} frames; expected a still image")
+    if photo.mode.startswith(("I", "F")) or _stored_in_16_bits(photo):
+        raise DataError(f"{path}: mode {photo.mode!r} has more than 8 bits a channel; expected an 8-bit image")
+    if photo.width * photo.height > MAX_PIXELS:
+        raise DataError(f"{path}: {photo.width} x {photo.height} pixels; expected at most {MAX_PIXELS}")
+
+
+def _stored_in_16_bits(photo: Image.Image) -> bool:
+    """Whether Pillow would drop the lower byte of each channel in silence, as it does for colour PNG and TIFF."""
+    return any(";16" in str(tile[-1]) for tile in getattr(photo, "tile", ()))
+
+
+def _on_white(photo: Image.Image) -> Image.Image:
+    if "A" not in photo.getbands() and "transparency" not in photo.info:
+        return photo
+    rgba = photo.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

@@ -1,0 +1,32 @@
+"""Errors that a user can act on: one line that names the key or file, the value, and what would be right."""
+
+
+class FLDRepError(Exception):
+    """A mistake in what was asked for or given; the command line prints it as one line, without a traceback."""
+
+
+class ConfigError(FLDRepError):
+    """A setting that is unknown, out of range, or contradicts another."""
+
+
+class DataError(FLDRepError):
+    """A data set, archive, photo, table or checkpoint that is missing, damaged or not what it claims to be."""
+
+
+class UnknownName(ConfigError):
+    """A name that no registry holds."""
+
+
+class AttackRefused(ConfigError):
+    """An attack that makes no sense against the update it was given."""
+
+
+def named(kind: str, name: str, registry):
+    """The entry of a registry, or one honest error.
+
+    >>> named("colour", "red", {"red": 1})
+    1
+    """
+    if name not in registry:
+        raise UnknownName(f"unknown {kind} {name!r}; known: {', '.join(sorted(map(str, registry)))}")
+    return registry[name]

@@ -1,0 +1,38 @@
+"""Figures: each is a module of the same name with a pure function `draw(...)` -> matplotlib figure.
+
+Modules are imported by name, on use: what one figure is made by does not depend on another, and a caller who only wants
+the names pays for no plotting library. Nothing here imports torch.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from fldrep.errors import ConfigError, named
+
+# Each figure, and what it reads, in the order of its `draw`.
+FIGURES: dict[str, tuple[str, ...]] = {
+    "privacy_utility": ("attacks", "utility"),
+    "reconstructions": ("attacks", "images"),
+    "accuracy_by_round": ("utility",),
+    "naive_vs_adaptive": ("attacks",),
+}
+
+
+def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) -> None:
+    """Draw one figure from files and write it as PNG; equal inputs give equal bytes.
+
+    Args: inputs: paths of `attacks` and `utility` (Parquet) and `images` (safetensors, the gallery); a figure reads
+    those that `FIGURES` names, and the others may be absent or None.
+    Errors: `UnknownName` for a figure; `ConfigError` for an input that is needed and not given; `DataError` for a file.
+    """
+    from fldrep.figures.theme import save_png
+    from fldrep.gallery import read_gallery
+    from fldrep.records import ATTACKS, UTILITY
+
+    readers: dict[str, Callable] = {"attacks": ATTACKS.read, "utility": UTILITY.read, "images": read_gallery}
+    needed = named("figure", name, FIGURES)
+    missing = [kind for kind in needed if inputs.get(kind) is None]
+    if missing:
+        raise ConfigError(f"figure {name!r} needs --{missing[0]}; it reads {', '.join(needed)}")
+    save_png(import_module(f"{__name__}.{name}").draw(*(readers[kind](inputs[kind]) for kind in needed)), out_png)

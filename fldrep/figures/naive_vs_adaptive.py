@@ -1,0 +1,157 @@
+"""What is left of each defense when the attack knows of it."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fldrep.figures import theme
+from fldrep.summaries import (
+    ERROR,
+    ERROR_NAMES,
+    LEAST_FOR_INTERVAL,
+    PAIR,
+    SETTING,
+    chosen,
+    converged,
+    family,
+    is_adaptive,
+    median_interval,
+    naive_counterpart,
+    paired_differences,
+)
+
+LINE_INCHES = 0.27
+
+
+@theme.themed
+def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
+    """A row of panels a checkpoint attacked both ways: errors, paired differences.
+
+    Args: attacks: table `records.ATTACKS`; error: which of `summaries.ERROR_NAMES` is shown.
+    """
+    settings = [(key, rows) for key, rows in attacks.groupby(SETTING) if rows["preset"].map(is_adaptive).any()]
+    if not settings:
+        return theme.message_figure("No adaptive attack was run in this grid.")
+    lines = [comparisons(rows) for _, rows in settings]
+    heights = [LINE_INCHES * len(one) + 0.95 for one in lines]
+    figure = Figure(figsize=(12, sum(heights)))
+    grid = figure.subplots(len(settings), 2, squeeze=False, sharey="row", height_ratios=heights, width_ratios=[3, 2])
+    styles = theme.defense_styles(attacks)
+    for (left, right), (key, rows), compared in zip(grid, settings, lines, strict=True):
+        _draw_errors(left, rows, compared, styles, error)
+        _draw_differences(right, rows, compared, styles, error)
+        left.set_title(theme.setting_text(key))
+    theme.legend_below(figure, _handles())
+    return figure
+
+
+def comparisons(setting: pd.DataFrame) -> pd.DataFrame:
+    """The lines of a panel, from the top: defense, attack, and the naive attack it is paired with.
+
+    `naive` is empty for a naive attack itself. Only families with an adaptive attack are shown; a defense that was
+    attacked only naively keeps its line.
+    """
+    presets = setting.drop_duplicates("attack").set_index("attack")["preset"]
+    families = {family(preset) for preset in presets if is_adaptive(preset)}
+    lines = []
+    for name in theme.defense_styles(setting):
+        rows = setting[setting["defense"] == name]
+        shown = [one for one in rows["attack"].unique() if family(presets[one]) in families]
+        for attack in sorted(shown, key=lambda one: (is_adaptive(presets[one]), one)):
+            naive = (naive_counterpart(rows, attack) or "") if is_adaptive(presets[attack]) else ""
+            lines.append({"defense": name, "attack": attack, "naive": naive})
+    return pd.DataFrame(lines)
+
+
+def _cell(rows: pd.DataFrame, line) -> pd.DataFrame:
+    return rows[(rows["defense"] == line.defense) & (rows["attack"] == line.attack)]
+
+
+def _draw_errors(
+    ax: Axes, rows: pd.DataFrame, compared: pd.DataFrame, styles: dict[str, theme.Style], error: str
+) -> None:
+    shown = rows[rows["attack"].isin(compared["attack"])]
+    levels = [chosen(shown)[f"{guess}_{error}"] for guess in theme.LINE_OF]
+    theme.error_scale([ax], pd.concat([converged(shown)[error], *levels]), "x")
+    for name, lines in compared.groupby("defense", sort=False):
+        _join_targets(ax, rows, lines, styles[name], error)
+    for line in compared.itertuples():
+        cell = _cell(rows, line)
+        _draw_estimate(ax, converged(cell)[error], line.Index, styles[line.defense])
+        _note(ax, line.Index, count_text(len(chosen(cell)), len(converged(cell))))
+    plain = converged(shown[shown["method"] == "none"])[error]
+    if len(plain):
+        ax.axvline(plain.median(), color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
+    theme.no_information(ax, chosen(shown), error, horizontal=False)
+    _name_lines(ax, compared)
+    ax.set_xlabel(f"{ERROR_NAMES[error]}; right: better for the client")
+
+
+def _join_targets(ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, style: theme.Style, error: str) -> None:
+    """Thin lines from attack to attack, one a target."""
+    errors = {line.Index: converged(_cell(rows, line)).set_index(PAIR)[error] for line in lines.itertuples()}
+    for _, target in pd.DataFrame(errors).iterrows():
+        known = target.dropna()
+        ax.plot(known.to_numpy(), list(known.index), color=style.colour, linewidth=0.6, alpha=0.35, zorder=1.7)
+
+
+def _draw_differences(
+    ax: Axes, rows: pd.DataFrame, compared: pd.DataFrame, styles: dict[str, theme.Style], error: str
+) -> None:
+    adapted = set(compared.loc[compared["naive"] != "", "defense"])
+    for line in compared.itertuples():
+        if line.naive:
+            naive = rows[(rows["defense"] == line.defense) & (rows["attack"] == line.naive)]
+            differences = paired_differences(_cell(rows, line), naive, error)
+            _draw_estimate(ax, differences, line.Index, styles[line.defense])
+            _note(ax, line.Index, f"n = {len(differences)}")
+        elif line.defense not in adapted and line.defense != "none":
+            _note(ax, line.Index, "no adaptive attack")
+    ax.axvline(0, color=theme.METHOD_COLOURS["none"], linewidth=1.1)
+    ax.margins(x=0.08)
+    ax.tick_params(labelleft=False)
+    ax.grid(False, axis="y")
+    ax.set_xlabel("paired difference to the naive attack;\nleft: the adaptive attack sees more")
+
+
+def _draw_estimate(ax: Axes, values: pd.Series, height: int, style: theme.Style) -> None:
+    """Every value as a point, the median as a marker, and its interval where there are enough values."""
+    if values.empty:
+        return
+    estimate = median_interval(values)
+    ax.plot(values, np.full(len(values), height), ".", color=style.colour, alpha=0.45, markersize=4.5)
+    if estimate.n >= LEAST_FOR_INTERVAL:
+        ax.hlines(height, estimate.low, estimate.high, color=style.colour, linewidth=2.2)
+    ax.plot(estimate.median, height, **style.point, markersize=8.5, zorder=3)
+
+
+def count_text(targets: int, usable: int) -> str:
+    """How many targets a line stands for, and how many of them diverged.
+
+    >>> count_text(20, 18), count_text(3, 3)
+    ('n = 18 + 2 diverged', 'n = 3')
+    """
+    return f"n = {usable}" + (f" + {targets - usable} diverged" if usable < targets else "")
+
+
+def _note(ax: Axes, height: int, text: str) -> None:
+    """A few words to the right of the panel, level with a line."""
+    ax.text(1.012, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=theme.GREY)
+
+
+def _name_lines(ax: Axes, compared: pd.DataFrame) -> None:
+    """Tick labels, and a thin rule between defenses."""
+    names = [f"{line.defense} · {line.attack}" for line in compared.itertuples()]
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+    changes = np.flatnonzero(compared["defense"].to_numpy()[1:] != compared["defense"].to_numpy()[:-1])
+    for change in changes:
+        ax.axhline(change + 0.5, color="#dddddd", linewidth=0.7, zorder=0.6)
+
+
+def _handles() -> list:
+    naive = Line2D([], [], color=theme.METHOD_COLOURS["none"], linewidth=1.1, label="undefended, median")
+    return [naive, *theme.no_information_handles()]

@@ -1,0 +1,170 @@
+"""What the attacker sees: attacked images, and what each attack makes of each defense."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fldrep.errors import DataError
+from fldrep.figures import theme
+from fldrep.gallery import gallery_key, original_key
+from fldrep.summaries import SETTING, chosen, defenses_in_order
+
+THUMB, GAP, MARGIN = 1.0, 0.14, 0.26  # inches: a picture, the space beside it, the figure's edge
+TITLE, LINE, TEXT = 0.28, 0.135, 0.36  # inches: a band's title, a line of its column heads, the words under a picture
+HEAD_WIDTH = 18  # characters
+MOST_DEFENSES = 9  # columns beside the original; more continue in another band
+TARGETS, MANY_BANDS = 2, 10
+NOTE = 0.26  # inches: the line above the first band
+LEGEND = "MSE: normalised | pixels, clamped to [0, 1]      * no better than grey or class mean (pixels)"
+DIVERGED = "#c0392b"
+
+
+@dataclass(frozen=True)
+class Band:
+    """Pictures under one title: rows of `table` by target, a column with its head a defense."""
+
+    title: str
+    defenses: dict[str, str]
+    table: pd.DataFrame
+    targets: list[int]
+
+    @property
+    def head(self) -> float:
+        """Inches from the upper edge to the first row of pictures."""
+        return TITLE + LINE * max(text.count("\n") + 1 for text in self.defenses.values()) + 0.05
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return self.head + len(self.targets) * (THUMB + TEXT) + 0.08
+
+
+@theme.themed
+def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int | None = None) -> Figure:
+    """A band an attacked checkpoint and attack, a row a target, a column a defense.
+
+    Args: attacks: table `records.ATTACKS`; images: pixels (C, H, W) by the names of `fldrep.gallery`; targets: images
+    a band shows (2, or 1 where there are many bands).
+    Errors: `DataError` where a chosen reconstruction or its original is not among the images.
+    """
+    rows = chosen(attacks[attacks["seed"] == attacks["seed"].min()])
+    rows = rows.loc[[original_key(row) in images for row in rows.itertuples()]]
+    groups = list(rows.groupby([*SETTING, "attack"]))
+    if not groups:
+        return theme.message_figure("No reconstruction was kept.")
+    shown = targets or (TARGETS if len(groups) <= MANY_BANDS else 1)
+    bands = [band for key, group in groups for band in _bands(key, group, shown)]
+    columns = 1 + max(len(band.defenses) for band in bands)
+    height = NOTE + sum(band.height for band in bands)
+    figure = Figure(figsize=(max(2 * MARGIN + columns * (THUMB + GAP), theme.LEAST_WIDTH), height), layout="none")
+    _write(figure, MARGIN, height - NOTE / 2, LEGEND, fontsize=7.5, ha="left", color=theme.GREY)
+    top = height - NOTE
+    for band in bands:
+        _draw_band(figure, band, top, images)
+        top -= band.height
+    return figure
+
+
+def _bands(key: tuple, group: pd.DataFrame, targets: int) -> list[Band]:
+    *setting, attack = key
+    defenses = defenses_in_order(group)
+    first = sorted(group["target"].unique())[:targets]
+    rows = group[group["target"].isin(first)]
+    title = f"{attack} · {theme.setting_text(setting)}"
+    return [
+        Band(title + (" (continued)" if start else ""), _heads(defenses[start : start + MOST_DEFENSES]), rows, first)
+        for start in range(0, len(defenses), MOST_DEFENSES)
+    ]
+
+
+def _heads(defenses: pd.DataFrame) -> dict[str, str]:
+    """Column heads by defense: its name, and its nominal rate or std under it."""
+    words = {row.defense: theme.strength_text(row.rate, row.std, None) for row in defenses.itertuples()}
+    return {name: "\n".join([*textwrap.wrap(name, HEAD_WIDTH), *filter(None, [text])]) for name, text in words.items()}
+
+
+def _draw_band(figure: Figure, band: Band, top: float, images: Mapping[str, np.ndarray]) -> None:
+    """Draw a band whose upper edge lies `top` inches above the figure's lower edge."""
+    _write(figure, MARGIN, top - 0.12, band.title, fontsize=9.5, weight="bold", ha="left")
+    for column, head in enumerate(["original", *band.defenses.values()]):
+        _write(figure, _left(column) + THUMB / 2, top - band.head + 0.04, head, fontsize=7.5, va="bottom")
+    for number, target in enumerate(band.targets):
+        floor = top - band.head - number * (THUMB + TEXT) - THUMB
+        rows = band.table[band.table["target"] == target]
+        _write(figure, MARGIN / 2, floor + THUMB / 2, f"target {target}", fontsize=7, rotation=90)
+        _draw_original(figure, next(rows.itertuples()), floor, images)
+        for column, name in enumerate(band.defenses, start=1):
+            for row in rows[rows["defense"] == name].itertuples():
+                _draw_reconstruction(figure, row, column, floor, images)
+
+
+def _draw_original(figure: Figure, row, floor: float, images: Mapping[str, np.ndarray]) -> None:
+    _show(_axes(figure, 0, floor), _pixels(images, original_key(row)))
+    grey = both_errors(row.grey_mse, row.grey_mse_pixel)
+    class_mean = both_errors(row.class_mean_mse, row.class_mean_mse_pixel)
+    words = f"grey {grey}\nclass {class_mean}"
+    _write(figure, _left(0) + THUMB / 2, floor - 0.03, words, fontsize=7, va="top")
+
+
+def _draw_reconstruction(figure: Figure, row, column: int, floor: float, images: Mapping[str, np.ndarray]) -> None:
+    ax = _axes(figure, column, floor)
+    _show(ax, _pixels(images, gallery_key(row)))
+    words = "diverged" if row.diverged else error_text(row)
+    live = theme.strength_text(None, None, row.live_rate)
+    if row.diverged:
+        for spine in ax.spines.values():
+            spine.set(edgecolor=DIVERGED, linewidth=2)
+    colour = DIVERGED if row.diverged else "black"
+    _write(figure, _left(column) + THUMB / 2, floor - 0.03, f"{words}\n{live}", fontsize=7, va="top", color=colour)
+
+
+def error_text(row) -> str:
+    """Both errors of a reconstruction, starred where knowing nothing does as well on clamped pixels."""
+    known = min(row.grey_mse_pixel, row.class_mean_mse_pixel)
+    return f"MSE {both_errors(row.mse, row.mse_pixel)}" + (" *" if row.mse_pixel >= known else "")
+
+
+def both_errors(mse: float, mse_pixel: float) -> str:
+    """The normalised MSE and that of clamped pixels, in so few characters that they fit under a picture.
+
+    >>> both_errors(0.5641, 0.0334), both_errors(1.09e8, 0.00001)
+    ('0.564 | 0.033', '1e+08 | 1e-05')
+    """
+    texts = (f"{x:.{digits}g}" if 1e-3 <= x < 1e4 else f"{x:.0e}" for x, digits in ((mse, 3), (mse_pixel, 2)))
+    return " | ".join(texts)
+
+
+def _left(column: int) -> float:
+    return MARGIN + column * (THUMB + GAP)
+
+
+def _axes(figure: Figure, column: int, floor: float) -> Axes:
+    """Axes for one picture whose lower left corner is given in inches."""
+    width, height = figure.get_size_inches()
+    ax = figure.add_axes((_left(column) / width, floor / height, THUMB / width, THUMB / height))
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style) -> None:
+    """Text at a place given in inches."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, text, **{"ha": "center", "va": "center", "linespacing": 1.15, **style})
+
+
+def _show(ax: Axes, pixels: np.ndarray) -> None:
+    ax.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+    ax.grid(False)
+
+
+def _pixels(images: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Pixels (H, W, C) for display, clamped to [0, 1]; what is not a number is black."""
+    if name not in images:
+        raise DataError(f"the gallery holds no picture {name!r}")
+    pixels = np.nan_to_num(np.asarray(images[name], dtype=np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    return pixels.clip(0, 1).transpose(1, 2, 0)

@@ -1,0 +1,233 @@
+"""How every figure looks: one colour and marker a method, one shade a rate, the no-information line, and the PNG."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from fldrep.files import written_beside
+from fldrep.summaries import defenses_in_order
+
+DPI = 110
+LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column
+# The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
+_COLOURS = sns.color_palette("colorblind").as_hex()
+METHOD_COLOURS = {
+    "none": "#222222",
+    "soteria": _COLOURS[0],
+    "compression": _COLOURS[1],
+    "gaussian": _COLOURS[2],
+    "laplace": _COLOURS[4],
+}
+METHOD_MARKERS = {"none": "X", "soteria": "o", "compression": "s", "gaussian": "D", "laplace": "v"}
+RULE_MARKERS = {"ratio": "o", "inverse": "P", "reference-notebook": "h", "reference-script": "p"}
+OTHER_COLOUR, OTHER_MARKER = _COLOURS[7], "*"
+PALEST = 0.5  # share of white in the weakest rate of a method
+GREY = "#6b6b6b"
+LINE_OF = {"grey": ("grey image", "--"), "class_mean": ("mean image of the class", ":")}
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8.5,
+    "grid.linewidth": 0.6,
+    "figure.dpi": DPI,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+}
+
+P = ParamSpec("P")
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """The project's style, for the time of a block; global settings are left as they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**sns.axes_style("whitegrid"), **RC})
+        yield
+
+
+def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A drawing function that runs in the project's style."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with theme():
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def save_png(figure: Figure, path: Path | str) -> None:
+    """Write a figure as PNG, whole or not at all; equal figures give equal bytes (no date, no version inside)."""
+    with theme(), written_beside(Path(path)) as beside:
+        FigureCanvasAgg(figure).print_png(beside, metadata={"Software": None})
+
+
+def message_figure(text: str) -> Figure:
+    """A figure that says why there is nothing to show."""
+    figure = Figure(figsize=(7, 1.4))
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=10, color=GREY, wrap=True)
+    return figure
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a defense is drawn, and what it is called: `label` is its name with the rates behind it."""
+
+    colour: tuple[float, float, float]
+    marker: str
+    label: str
+
+    @property
+    def point(self) -> dict:
+        """Arguments of `Axes.plot` for a marker without a line."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": "none",
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.7,
+        }
+
+    @property
+    def hollow(self) -> dict:
+        """The same marker, not filled."""
+        return {
+            **self.point,
+            "markerfacecolor": "white",
+            "markeredgecolor": self.colour,
+            "markeredgewidth": 1.4,
+        }
+
+
+def defense_styles(frame: pd.DataFrame) -> dict[str, Style]:
+    """The style of each defense in a table, in the order in which defenses are shown; the stronger, the darker."""
+    defenses = defenses_in_order(frame)
+    live = frame.groupby("defense")["live_rate"].agg(["min", "max"])
+    styles = {}
+    for _, alike in defenses.groupby(["method", "rule"], sort=False):
+        for place, row in enumerate(alike.itertuples()):
+            white = PALEST * (1 - place / (len(alike) - 1)) if len(alike) > 1 else 0.0
+            base = np.array(to_rgb(METHOD_COLOURS.get(row.method, OTHER_COLOUR)))
+            marker = RULE_MARKERS.get(row.rule) or METHOD_MARKERS.get(row.method, OTHER_MARKER)
+            strength = strength_text(row.rate, row.std, *live.loc[row.defense])
+            label = f"{row.defense} ({strength})" if strength else row.defense
+            styles[row.defense] = Style(tuple(white + (1 - white) * base), marker, label)
+    return {name: styles[name] for name in defenses["defense"]}
+
+
+def strength_text(rate: float | None, std: float | None, live_low: float, live_high: float | None = None) -> str:
+    """How strong a defense is, in words: its nominal rate and the share of live features it prunes, or its std.
+
+    >>> strength_text(0.6, None, 0.23, 0.28)
+    'nominal 60 %, live 23–28 %'
+    """
+    words = []
+    if not pd.isna(rate):
+        words.append(f"nominal {percent(rate)}")
+    if not pd.isna(std):
+        words.append(f"std {std:g}")
+    if not pd.isna(live_low):
+        low, high = percent(live_low), percent(live_low if live_high is None else live_high)
+        words.append(f"live {low}" if low == high else f"live {low.removesuffix(' %')}–{high}")
+    return ", ".join(words)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage of two or three digits.
+
+    >>> percent(0.6), percent(0.005)
+    ('60 %', '0.5 %')
+    """
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def error_scale(axes: Sequence[Axes], values: Sequence[float], which: str = "y") -> None:
+    """Scale an axis of errors: from zero where that is readable, logarithmic where they span more than 30 times."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return
+    least, most = values.min(), values.max()
+    for ax in axes:
+        if most <= 30 * least:
+            ax.set(**{f"{which}lim": (0, 1.12 * most)})
+            continue
+        ax.set(**{f"{which}scale": "log", f"{which}lim": (least / 1.6, most * 1.6)})
+        axis = ax.yaxis if which == "y" else ax.xaxis
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 1000 * least else (1,)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def no_information(ax: Axes, rows: pd.DataFrame, error: str, horizontal: bool = True) -> None:
+    """The errors of two attackers who know nothing of the update (medians over `rows`), and the region beyond them."""
+    line, span = (ax.axhline, ax.axhspan) if horizontal else (ax.axvline, ax.axvspan)
+    levels = {guess: rows[f"{guess}_{error}"].median() for guess in LINE_OF}
+    for guess, (_, dashes) in LINE_OF.items():
+        line(levels[guess], color=GREY, linestyle=dashes, linewidth=1.2, zorder=1.5)
+    low, high = ax.get_ylim() if horizontal else ax.get_xlim()
+    least = min(levels.values())
+    if least < high:
+        span(least, high, color="#000000", alpha=0.06, linewidth=0, zorder=0.5)
+    ax.set(**{"ylim" if horizontal else "xlim": (low, high)})
+
+
+def no_information_handles() -> list[Line2D | Patch]:
+    """Legend entries for `no_information`."""
+    lines = [
+        Line2D([], [], color=GREY, linestyle=dashes, label=f"no information: {name}")
+        for name, dashes in LINE_OF.values()
+    ]
+    return [*lines, Patch(color="#000000", alpha=0.1, linewidth=0, label="no better than knowing nothing")]
+
+
+def panel_grid(panels: int, columns: int, width: float, height: float, **kwargs) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels (width x height inches each), in rows of at most `columns`; none is left empty."""
+    columns = min(columns, panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(max(columns * width, LEAST_WIDTH), rows * height))
+    grid = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
+    for spare in grid[panels:]:
+        spare.remove()
+    return figure, list(grid[:panels])
+
+
+def legend_below(figure: Figure, handles: Sequence) -> None:
+    """One legend for the whole figure, under its panels, with room made for it."""
+    columns = max(1, int(figure.get_figwidth() // LEGEND_INCHES))
+    rows = -(-len(handles) // columns)
+    extra = 0.21 * rows + 0.15
+    figure.set_figheight(figure.get_figheight() + extra)
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, frameon=False, borderaxespad=0.3)
+
+
+def setting_text(setting: Sequence[object]) -> str:
+    """A setting (data set, model, partition, round) as a panel's title.
+
+    >>> setting_text(("mnist", "lenet", "iid", 0))
+    'mnist · lenet · iid · round 0'
+    """
+    dataset, model, partition, round = setting
+    return f"{dataset} · {model} · {partition} · round {round}"

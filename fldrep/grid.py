@@ -1,0 +1,131 @@
+"""From a config to the jobs it means and the files they make: plain Python, no torch.
+
+The Snakefile and the command line share it, so a path is written down once. The words in braces are the workflow's
+wildcards, and the columns of the tables.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+
+from fldrep.errors import ConfigError
+from fldrep.settings import AttackJob, Config, DefenseSettings, GridEntry, MetricsJob, TrainJob
+
+# Under results/<name>:
+IMAGES = "data/{dataset}.safetensors"
+SHARDS = "data/{dataset}/{partition}/seed-{seed}.parquet"
+RUN = "{dataset}/{model}/{partition}/{defense}/seed-{seed}"
+HISTORY = f"train/{RUN}/history.parquet"
+CHECKPOINTS = f"train/{RUN}/checkpoints.safetensors"
+BLOCK = f"{RUN}/round-{{round}}/{{attack}}/block-{{block}}"
+ATTEMPTS = f"attack/{BLOCK}.parquet"
+RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """A federated training run."""
+
+    dataset: str
+    model: str
+    partition: str
+    defense: str
+    seed: int
+
+    def columns(self, defense: DefenseSettings) -> dict[str, object]:
+        """The run as the columns `records.RUN`."""
+        nominal = {"method": defense.method, "rule": defense.rule or "", "rate": defense.rate, "std": defense.std}
+        return {**asdict(self), **nominal}
+
+    def path(self, pattern: str) -> str:
+        """A file of the run."""
+        return pattern.format(**asdict(self))
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """The targets that one attack job works on, at one checkpoint of a run."""
+
+    run: Run
+    round: int
+    attack: str
+    block: int
+
+    def path(self, pattern: str) -> str:
+        """A file of the block."""
+        return pattern.format(**asdict(self.run), round=self.round, attack=self.attack, block=self.block)
+
+
+class Grid:
+    """All jobs of the entries of a config, each once, in a stable order; `block_size` targets in a job."""
+
+    def __init__(self, entries: list[GridEntry], seeds: list[int], block_size: int):
+        self.block_size = block_size
+        self.targets: dict[tuple[Run, int, str], int] = {}
+        runs: dict[Run, None] = {}
+        for position, entry in enumerate(entries):
+            axes = (entry.datasets, entry.models, entry.partitions, entry.defenses, seeds)
+            for run in (Run(*values) for values in product(*axes)):
+                runs[run] = None
+                for round, attack in product(entry.rounds, entry.attacks):
+                    known = self.targets.setdefault((run, round, attack), entry.targets)
+                    if known != entry.targets:
+                        raise ConfigError(
+                            f"grid[{position}].targets: {entry.targets}, but another entry asks for {known} targets "
+                            f"of {attack!r} on the same run {run}"
+                        )
+        self.runs = list(runs)
+
+    def blocks(self) -> Iterator[Block]:
+        """Every attack job."""
+        for (run, round, attack), targets in self.targets.items():
+            for block in range(-(-targets // self.block_size)):
+                yield Block(run, round, attack, block)
+
+    def targets_of(self, block: Block) -> list[int]:
+        """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
+        targets = self.targets.get((block.run, block.round, block.attack), 0)
+        found = list(range(block.block * self.block_size, min(targets, (block.block + 1) * self.block_size)))
+        if not found:
+            raise ConfigError(f"the grid has no {block}")
+        return found
+
+    def datasets(self) -> list[str]:
+        """Every data set that a run needs."""
+        return list(dict.fromkeys(run.dataset for run in self.runs))
+
+
+def grid_of(config: Config) -> Grid:
+    """The grid of a whole config."""
+    return Grid(config.grid, config.seeds, config.engine.block)
+
+
+def train_job(config: Config, run: Run) -> TrainJob:
+    """What a training run depends on."""
+    return TrainJob(model=config.models[run.model], train=config.train[run.model], defense=config.defenses[run.defense])
+
+
+def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
+    """What an attack job depends on."""
+    return AttackJob(
+        model=config.models[block.run.model],
+        defense=config.defenses[block.run.defense],
+        attack=config.attacks[block.attack],
+        engine=config.engine,
+        targets=grid.targets_of(block),
+    )
+
+
+def summary(config: Config, grid: Grid) -> str:
+    """One line that says what a config asks for."""
+    blocks = sum(1 for _ in grid.blocks())
+    targets = sum(grid.targets.values())
+    return (
+        f"{config.name}: {len(grid.datasets())} data sets, {len(grid.runs)} training runs, "
+        f"{blocks} attack jobs on {targets} updates"
+    )
+
+
+def metrics_job(config: Config) -> MetricsJob:
+    """What the metrics job depends on."""
+    return MetricsJob(seeds=config.seeds, grid=config.grid, block=config.engine.block, metrics=config.metrics)

@@ -1,0 +1,75 @@
+"""From attack jobs to one table: the errors of every reconstruction, beside those of an attacker who knows nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fldrep import grid
+from fldrep.gallery import gallery_key, original_key
+from fldrep.imageset import ImageSet
+from fldrep.metrics.images import compare_pixels
+from fldrep.normalisation import normalisation_for
+from fldrep.records import ATTACK_IDENTITY, ATTACKS, ATTEMPTS, UTILITY
+from fldrep.settings import MetricsJob
+from fldrep.tensors import read_tensors, write_tensors
+
+GALLERY_TARGETS = 8
+
+
+def collect(job: MetricsJob, results: Path, attacks: Path, utility: Path, gallery: Path) -> None:
+    """Write the tables `attacks` and `utility` and the gallery of a grid whose jobs' files lie under `results`."""
+    jobs = grid.Grid(job.grid, job.seeds, job.block)
+    blocks = [
+        (ATTEMPTS.read(results / block.path(grid.ATTEMPTS)), results / block.path(grid.RECONSTRUCTIONS))
+        for block in jobs.blocks()
+    ]
+    class_means = {
+        name: ImageSet.read(results / grid.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
+    }
+    ATTACKS.write(judge(blocks, class_means, job.metrics.recovered_ssim), attacks)
+    UTILITY.write(pd.concat([UTILITY.read(results / run.path(grid.HISTORY)) for run in jobs.runs]), utility)
+    write_tensors(gallery, pick_gallery(blocks, min(job.seeds)))
+
+
+def judge(
+    blocks: Sequence[tuple[pd.DataFrame, Path]], class_means: dict[str, Tensor], recovered_ssim: float
+) -> pd.DataFrame:
+    """The table `attacks`. Args: blocks: each job's table `attempts` and the file of its reconstructions."""
+    if not blocks:
+        return pd.DataFrame(columns=ATTACKS.names)
+    judged = [_judge_block(rows, read_tensors(path), class_means) for rows, path in blocks]
+    table = pd.concat(judged, ignore_index=True)
+    table["recovered"] = table["ssim"] >= recovered_ssim
+    return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)[ATTACKS.names]
+
+
+def _judge_block(rows: pd.DataFrame, tensors: dict[str, Tensor], class_means: dict[str, Tensor]) -> pd.DataFrame:
+    """Rows of one block with the errors of its images. Tensors: `originals` (T, C, H, W), `images` (T, R, C, H, W)."""
+    dataset = rows["dataset"].iloc[0]
+    normalisation = normalisation_for(1, dataset)
+    place = torch.tensor((rows["target"] - rows["target"].min()).to_numpy())
+    originals = tensors["originals"][place]
+    guesses = {
+        "": tensors["images"][place, torch.tensor(rows["restart"].to_numpy())],
+        "grey_": torch.tensor(normalisation.mean).view(-1, 1, 1).expand_as(originals),
+        "class_mean_": class_means[dataset][torch.tensor(rows["label"].to_numpy())],
+    }
+    judged = [compare_pixels(guess, originals, normalisation).add_prefix(prefix) for prefix, guess in guesses.items()]
+    return pd.concat([rows.reset_index(drop=True), *judged], axis=1)
+
+
+def pick_gallery(blocks: Sequence[tuple[pd.DataFrame, Path]], seed: int) -> dict[str, Tensor]:
+    """Originals and chosen reconstructions of the first targets of one seed, pixels (C, H, W), by `fldrep.gallery`."""
+    shown: dict[str, Tensor] = {}
+    for rows, path in blocks:
+        wanted = rows[rows["chosen"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]
+        if wanted.empty:
+            continue
+        tensors, first = read_tensors(path), rows["target"].min()
+        for row in wanted.itertuples():
+            shown[gallery_key(row)] = tensors["images"][row.target - first, row.restart]
+            shown[original_key(row)] = tensors["originals"][row.target - first]
+    return shown

@@ -1,0 +1,207 @@
+"""Parquet tables: every column's type, unit and meaning, declared once. Figures and the page read only these tables.
+
+Importing this module does not import torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fldrep.errors import DataError
+from fldrep.files import written_beside
+
+TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its type (a key of `TYPES`), its unit and what it says; `null` where it may be absent."""
+
+    name: str
+    type: str
+    meaning: str
+    unit: str = ""
+    null: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named, versioned list of columns."""
+
+    name: str
+    version: int
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema, each field with its unit and meaning, the table with its name and version."""
+        fields = [pa.field(c.name, TYPES[c.type], c.null, {"unit": c.unit, "meaning": c.meaning}) for c in self.columns]
+        return pa.schema(fields, {"fldrep_table": self.name, "fldrep_version": str(self.version)})
+
+    def write(self, rows: pd.DataFrame | list[dict], path: Path | str) -> None:
+        """Write rows atomically. Errors: `DataError` naming the column that is missing, unknown or of another type."""
+        frame = pd.DataFrame(rows, columns=None if len(rows) else self.names)
+        missing = [name for name in self.names if name not in frame]
+        unknown = [name for name in frame if name not in self.names]
+        if missing or unknown:
+            raise DataError(f"table {self.name}: missing columns {missing}, unknown columns {unknown}")
+        for column in self.columns:
+            if not column.null and frame[column.name].isna().any():
+                raise DataError(f"table {self.name}: column {column.name} has empty cells")
+        try:
+            table = pa.Table.from_pandas(frame[self.names], self.arrow_schema(), preserve_index=False)
+            table.validate(full=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"table {self.name}: {error}") from None
+        with written_beside(Path(path)) as beside:
+            pq.write_table(table, beside)
+
+    def read(self, path: Path | str) -> pd.DataFrame:
+        """Read a table written by `write`. Errors: `DataError` naming the file and what is wrong with it."""
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path}: not a readable Parquet table: {str(error).splitlines()[0]}") from None
+        meta = table.schema.metadata or {}
+        found = (meta.get(b"fldrep_table", b"?").decode(), meta.get(b"fldrep_version", b"?").decode())
+        if found != (self.name, str(self.version)):
+            raise DataError(
+                f"{path}: holds table {found[0]!r} version {found[1]}, expected {self.name!r} version {self.version}"
+            )
+        missing = [name for name in self.names if name not in table.column_names]
+        if missing:
+            raise DataError(f"{path}: missing columns {missing}")
+        return table.select(self.names).to_pandas()
+
+
+RUN = (
+    Column("dataset", "str", "data set"),
+    Column("model", "str", "name of the model in the config"),
+    Column("partition", "str", "name of the partition in the config"),
+    Column("defense", "str", "name of the defense in the config"),
+    Column("method", "str", "what the defense does: none, soteria, compression, gaussian, laplace"),
+    Column("rule", "str", "Soteria's ranking rule, empty for other methods"),
+    Column("rate", "float", "nominal rate of pruning", "share in [0, 1]", null=True),
+    Column("std", "float", "standard deviation of the noise", "gradient entries", null=True),
+    Column("seed", "int", "repetition of the grid"),
+)
+
+SHARDS = Table(
+    "shards",
+    1,
+    (
+        Column("client", "int", "client that holds the image"),
+        Column("index", "int", "position of the image in the training set"),
+        Column("label", "int", "class of the image"),
+    ),
+)
+
+UTILITY = Table(
+    "utility",
+    1,
+    (
+        *RUN,
+        Column("round", "int", "round just finished; 0 is the untrained model", "rounds"),
+        Column("test_images", "int", "test images that accuracy and loss are measured on", "images"),
+        Column("test_accuracy", "float", "share of these images classified correctly", "share in [0, 1]"),
+        Column("test_loss", "float", "mean cross entropy over these images", "nats"),
+        Column("update_norm", "float", "L2 norm of the averaged weight change / lr", null=True),
+        Column("lr", "float", "step size of local SGD in this round", null=True),
+        Column("clients", "int", "clients that trained in this round"),
+        Column("train_s", "float", "local training of all clients of the round", "seconds"),
+        Column("defense_s", "float", "part of train_s spent in the defense", "seconds"),
+        Column("evaluate_s", "float", "evaluation on the test set", "seconds"),
+        Column("dense_bytes", "int", "float32 size of one client's update", "bytes"),
+        Column(
+            "sent_bytes",
+            "float",
+            "mean size of what a client sends: each tensor dense (4 bytes an entry) or sparse (8 bytes a non-zero one),"
+            " whichever is smaller",
+            "bytes",
+        ),
+        Column("live_rate", "float", "mean share of live features that Soteria prunes", "share in [0, 1]", null=True),
+        Column("train_scores", "str", "how Soteria's Jacobian norms were had in training, empty for other methods"),
+        Column(
+            "agreement",
+            "float",
+            "at checkpoints: share of what the training mask prunes that the exact one prunes too, mean over images",
+            "share in [0, 1]",
+            null=True,
+        ),
+        Column("code", "str", "digest of the code that made the row"),
+    ),
+)
+
+ATTACK_IDENTITY = (
+    *RUN,
+    Column("round", "int", "checkpoint attacked; 0 is the untrained model", "rounds"),
+    Column("attack", "str", "name of the attack in the config"),
+    Column("preset", "str", "attack it is a variant of"),
+    Column("label_strategy", "str", "known, inferred or optimised"),
+    Column("block", "int", "job the target was attacked in"),
+    Column("target", "int", "number of the attacked image"),
+    Column("restart", "int", "initial point"),
+)
+
+ATTACK_OUTCOME = (
+    Column("chosen", "bool", "this restart has the target's smallest gradient distance, diverged ones last"),
+    Column("client", "int", "client that holds the image"),
+    Column("index", "int", "position of the image in the training set"),
+    Column("label", "int", "true class"),
+    Column("label_found", "int", "class the attack used or found"),
+    Column("iterations", "int", "optimiser steps done", "steps"),
+    Column("initial_distance", "float", "gradient distance of the initial point", null=True),
+    Column("gradient_distance", "float", "gradient distance of the result", null=True),
+    Column("diverged", "bool", "not finite, or the gradient distance ended above its initial value"),
+    Column("live_rate", "float", "share of live features pruned", "share in [0, 1]", null=True),
+    Column("energy_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
+    Column("runtime_s", "float", "seconds of the block's attack / (targets x restarts)", "seconds"),
+    Column("device", "str", "device and precision"),
+    Column("chunk", "int", "targets x restarts worked at once", "problems"),
+    Column("code", "str", "digest of the code that made the row"),
+)
+
+# What an attack job writes; the metrics stage adds the images' errors and makes ATTACKS of it.
+ATTEMPTS = Table("attempts", 1, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
+
+IMAGE_METRICS = ("mse", "mse_pixel", "psnr_db", "ssim")
+
+
+def _image_columns(prefix: str, whose: str) -> tuple[Column, ...]:
+    return (
+        Column(prefix + "mse", "float", f"mean squared error of {whose}, normalised space", "data set std squared"),
+        Column(
+            prefix + "mse_pixel", "float", f"mean squared error of {whose}, clamped to [0, 1]", "pixel range squared"
+        ),
+        Column(prefix + "psnr_db", "float", f"peak signal-to-noise ratio of {whose}, pixels, data range 1", "dB"),
+        Column(prefix + "ssim", "float", f"structural similarity of {whose}, gaussian weights, sigma 1.5"),
+    )
+
+
+ATTACKS = Table(
+    "attacks",
+    1,
+    (
+        *ATTACK_IDENTITY,
+        *ATTACK_OUTCOME,
+        *(
+            Column(c.name, c.type, c.meaning, c.unit, null=True)
+            for c in _image_columns("", "the reconstruction (empty where it is not finite)")
+        ),
+        Column("recovered", "bool", "ssim at or above the config's threshold"),
+        *_image_columns("grey_", "a constant image at the data set's mean: the no-information line"),
+        *_image_columns("class_mean_", "the mean training image of the target's class: the no-information line"),
+    ),
+)

@@ -1,0 +1,150 @@
+"""One self-contained page: figures, tables, settings, versions and times; it asks the network for nothing."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fldrep.errors import DataError
+from fldrep.files import written_beside
+from fldrep.records import ATTACKS, UTILITY
+from fldrep.report.tables import number, privacy_tables, untrained_models, utility_tables
+from fldrep.settings import Config
+from fldrep.summaries import LEAST_FOR_INTERVAL, RUN_OF_MODEL, chosen
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+TITLES = {
+    "privacy_utility": "Privacy against utility",
+    "reconstructions": "What the attacker sees",
+    "accuracy_by_round": "Accuracy by round",
+    "naive_vs_adaptive": "Attacks that know of the defense",
+}
+
+
+def write_page(
+    config: Config,
+    attacks: Path | str,
+    utility: Path | str,
+    figures: Sequence[Path],
+    provenance: Mapping[str, object],
+    out_html: Path | str,
+    captions: Path | str | None = None,
+) -> None:
+    """Write the report of a grid as one HTML file, whole or not at all.
+
+    Args: attacks, utility: Parquet files of `records.ATTACKS` and `records.UTILITY`; figures: PNG files in the order
+    they are shown, each named after its figure; provenance: what made it, in the order shown (words, or a list or
+    mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;
+    captions: a folder with the sentences NAME.rst of each figure.
+    Errors: `DataError` for a table, figure or caption that cannot be read.
+    """
+    text = page_text(
+        config.model_dump(mode="json"),
+        ATTACKS.read(attacks),
+        UTILITY.read(utility),
+        [_figure(Path(path), captions) for path in figures],
+        provenance,
+    )
+    with written_beside(Path(out_html)) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def page_text(
+    config: Mapping, attacks: pd.DataFrame, utility: pd.DataFrame, figures: Sequence[Mapping], provenance: Mapping
+) -> str:
+    """The page as HTML; everything that comes from outside is escaped."""
+    environment = Environment(
+        loader=PackageLoader("fldrep.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        name=config["name"],
+        summary=summary(attacks, utility),
+        figures=figures,
+        least=LEAST_FOR_INTERVAL,
+        privacy=privacy_tables(attacks),
+        utility=utility_tables(utility),
+        untrained=untrained_models(utility),
+        times=times(attacks, utility),
+        facts={key: _words(value) for key, value in provenance.items() if key not in ("versions", "rerun")},
+        versions=provenance.get("versions", {}),
+        rerun=provenance.get("rerun", []),
+        settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+    )
+
+
+def caption_of(name: str, folder: Path | str | None) -> str:
+    """The sentences of NAME.rst in a folder; none without a folder. Errors: `DataError` naming the file."""
+    if folder is None:
+        return ""
+    try:
+        return " ".join((Path(folder) / f"{name}.rst").read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise DataError(f"{error.filename}: no readable caption: {error.strerror}") from None
+
+
+def summary(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, int]:
+    """How much was run: trained models, attacks on targets, and how many of those diverged."""
+    picked = chosen(attacks)
+    trained = utility[utility["round"] > 0]
+    seeds = int(pd.concat([attacks["seed"], utility["seed"]]).nunique())
+    return {
+        "models trained": len(trained[RUN_OF_MODEL].drop_duplicates()),
+        "attacks on a target": len(picked),
+        "diverged": int(picked["diverged"].sum()),
+        "seeds" if seeds > 1 else "seed": seeds,
+    }
+
+
+def times(attacks: pd.DataFrame, utility: pd.DataFrame) -> list[tuple[str, str]]:
+    """Seconds of computing, summed over jobs, by what they were spent on."""
+    spent = [
+        ("local training (defense included)", utility["train_s"].sum()),
+        ("evaluation", utility["evaluate_s"].sum()),
+    ]
+    spent[1:1] = [("defense inside training", utility["defense_s"].sum())]
+    spent += [(f"attack {name}", rows["runtime_s"].sum()) for name, rows in attacks.groupby("attack")]
+    return [(what, duration(seconds)) for what, seconds in spent]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(5.25), duration(200), duration(9000)
+    ('5.25 s', '3 min 20 s', '2 h 30 min')
+    """
+    if seconds < 60:
+        return f"{number(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _figure(path: Path, captions: Path | str | None) -> dict[str, str | int]:
+    """A figure for the template: its title, its caption and its PNG in base64."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: no readable figure: {error.strerror}") from None
+    if not content.startswith(PNG_START):
+        raise DataError(f"{path}: not a PNG file")
+    name = path.stem
+    return {
+        "name": name,
+        "title": TITLES.get(name, name.replace("_", " ").capitalize()),
+        "caption": caption_of(name, captions),
+        "width": int.from_bytes(content[16:20], "big"),
+        "height": int.from_bytes(content[20:24], "big"),
+        "data": base64.b64encode(content).decode(),
+    }
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple | set) else str(value)

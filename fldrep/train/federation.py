@@ -1,0 +1,63 @@
+"""What stays the same through a federated run, for the server and for every client."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fldrep.errors import DataError
+from fldrep.imageset import ImageSet, as_pixels
+from fldrep.models import Model
+from fldrep.normalisation import Normalisation
+from fldrep.settings import DefenseSettings, TrainSettings
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The clients' images, the settings, and the names that random draws are made from.
+
+    `model` is a place to compute in: its weights are overwritten. `shards[k]` holds the positions, int64 (n_k,), of
+    client k's images in `data.train_images`. `identity` is (data set, model, partition, seed) by name; only what the
+    defense draws also depends on `defense_name`. Errors: `DataError` for a client without images.
+    """
+
+    model: Model
+    data: ImageSet
+    shards: Sequence[Tensor]
+    train: TrainSettings
+    defense: DefenseSettings
+    normalisation: Normalisation
+    identity: tuple[str, str, str, int]
+    defense_name: str
+
+    def __post_init__(self):  # noqa: D105
+        for client, shard in enumerate(self.shards):
+            if not len(shard):
+                raise DataError(f"client {client} of partition {self.identity[2]!r} holds no image")
+
+    def model_at(self, state: Mapping[str, Tensor]) -> Model:
+        """The model with this state copied in."""
+        self.model.load_state_dict(state)
+        return self.model
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """The network's input for stored images, in the model's precision and place. Shape: (N, C, H, W) -> same."""
+        like = self.model.head.weight
+        return self.normalisation.to_input(as_pixels(images.to(like.device)).to(like.dtype))
+
+
+def copy_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state that later training does not change, stored row-major whatever the model's own layout."""
+    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+
+def local_lr(train: TrainSettings, round: int) -> float:
+    """Step size of local SGD in a round, 1 being the first."""
+    return train.lr * train.lr_decay ** (round - 1)
+
+
+def sampled_clients(clients: int, fraction: float, generator: torch.Generator) -> list[int]:
+    """The clients of a round: round(fraction * clients) of them, at least one, drawn without replacement, in order."""
+    count = max(1, round(fraction * clients))
+    return sorted(torch.randperm(clients, generator=generator)[:count].tolist())

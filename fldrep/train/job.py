@@ -1,0 +1,90 @@
+"""The training job: files in, history and checkpoints out."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fldrep.defenses.soteria import column_mask, mask_agreement, training_mask
+from fldrep.errors import DataError
+from fldrep.grid import Run
+from fldrep.imageset import ImageSet, as_pixels
+from fldrep.models import input_of, model_for
+from fldrep.records import SHARDS, UTILITY
+from fldrep.seeds import generator
+from fldrep.settings import TrainJob, stable_json
+from fldrep.tensors import write_checkpoints
+from fldrep.train.fedavg import train
+
+AGREEMENT_IMAGES = 4  # exact scores of a wide network take seconds an image
+
+
+def train_run(
+    run: Run,
+    job: TrainJob,
+    images: Path,
+    shards: Path,
+    history: Path,
+    checkpoints: Path,
+    code: str = "",
+    workers: int = 1,
+) -> None:
+    """Train one run of the grid; if killed, the next call goes on from what is kept beside the outputs."""
+    data = ImageSet.read(images).with_tests(job.train.test_images)
+    resume = checkpoints.with_name(f"{checkpoints.stem}.resume.safetensors")
+    trained = train(
+        model_for(run, job.model, data),
+        data,
+        read_shards(shards, len(data.train_labels)),
+        job.train,
+        job.defense,
+        normalisation=input_of(run, job.model, data),
+        identity=(run.dataset, run.model, run.partition, run.seed),
+        defense_name=run.defense,
+        workers=workers,
+        progress=lambda row: print(progress_line(row, job.train.rounds), flush=True),
+        resume=resume,
+        code=code,
+    )
+    columns = {**run.columns(job.defense), "train_scores": job.defense.train_scores or "", "code": code}
+    agreement = {round: checkpoint_agreement(run, job, data, state) for round, state in trained.checkpoints.items()}
+    write_checkpoints(checkpoints, trained.checkpoints, {"settings": stable_json(job), "code": code})
+    rows = [{**columns, **row, "agreement": agreement.get(row["round"])} for row in trained.history]
+    UTILITY.write(rows, history)
+    resume.unlink(missing_ok=True)
+
+
+def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[str, Tensor]) -> float | None:
+    """Share of what the training's fast scores prune that the exact ones prune too, mean over a few training images.
+
+    None where Soteria was not used, or used the exact scores.
+    """
+    defense = job.defense
+    if defense.method != "soteria" or defense.train_scores == "exact":
+        return None
+    model = model_for(run, job.model, data)
+    model.load_state_dict(state)
+    model.eval()
+    inputs = input_of(run, job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
+    drawn = generator("agreement", run.dataset, run.model, run.seed)
+    fast = torch.stack([training_mask(model, image.unsqueeze(0), defense, drawn) for image in inputs])
+    return mask_agreement(fast, column_mask(model, inputs, defense.rate, defense.rule)).mean().item()
+
+
+def read_shards(path: Path, images: int) -> list[Tensor]:
+    """For each client the positions of its images. Errors: `DataError` naming the file and a position out of range."""
+    table = SHARDS.read(path)
+    if len(table) and not table["index"].between(0, images - 1).all():
+        wrong = table["index"][~table["index"].between(0, images - 1)].iloc[0]
+        raise DataError(f"{path}: index {wrong} is not a position among {images} training images")
+    if not len(table):
+        raise DataError(f"{path}: deals no image to any client")
+    return [torch.tensor(rows["index"].to_numpy()) for _, rows in table.groupby("client", sort=True)]
+
+
+def progress_line(row: dict, rounds: int) -> str:
+    """One line a round for the log."""
+    return (
+        f"round {row['round']} of {rounds}: test accuracy {row['test_accuracy']:.4f}, loss {row['test_loss']:.4f}, "
+        f"local training {row['train_s']:.2f} s, evaluation {row['evaluate_s']:.2f} s"
+    )

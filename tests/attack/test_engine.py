@@ -1,0 +1,208 @@
+import pytest
+import torch
+
+import fldrep
+from fldrep.attack.engine import choose, initial_point
+from fldrep.errors import ConfigError, UnknownName
+from fldrep.gradients import HEAD_WEIGHT
+
+PRESETS = [("gs", 6), ("dlg", 1), ("idlg", 1)]
+
+
+def one_by_one(made, preset, iterations, **settings):
+    """Each target attacked alone, from the initial points it has among the others."""
+    from fldrep.attack import attack_named, attack_settings
+    from fldrep.normalisation import normalisation_for
+    from fldrep.seeds import generator
+
+    for target in range(len(made.labels)):
+        yield attack_named(preset)(
+            made.model,
+            {name: value[target : target + 1] for name, value in made.update.items()},
+            made.labels[target : target + 1],
+            attack_settings(preset, iterations=iterations, **settings),
+            shape=made.shape,
+            normalisation=normalisation_for(3),
+            draw=lambda _, restart, target=target: generator("initial point", 0, target, restart),
+        )
+
+
+@pytest.mark.parametrize(("preset", "iterations"), PRESETS)
+@pytest.mark.parametrize("network", ["lenet", "convnet"])
+def test_a_result_does_not_depend_on_its_neighbours(preset, iterations, network, request):
+    made = request.getfixturevalue(network)
+    together = fldrep.reconstruct(made.model, made.update, made.labels, preset, iterations, restarts=2)
+    for target, alone in enumerate(one_by_one(made, preset, iterations, restarts=2)):
+        torch.testing.assert_close(together.all_images[target], alone.all_images[0], rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(together.final_distance[target], alone.final_distance[0], rtol=1e-6, atol=1e-12)
+        assert torch.equal(together.labels_found[target], alone.labels_found[0])
+
+
+@pytest.mark.parametrize(("preset", "iterations"), PRESETS)
+def test_chunks_only_group_the_work(preset, iterations, lenet):
+    whole, parts = (
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, iterations, restarts=2, chunk=chunk)
+        for chunk in (64, 4)
+    )
+    torch.testing.assert_close(whole.all_images, parts.all_images, rtol=1e-7, atol=1e-7)
+
+
+def test_the_same_chunk_size_gives_the_same_bits(lenet):
+    model = lenet.model.float()
+    try:
+        first, second = (
+            fldrep.reconstruct(model, lenet.update, lenet.labels, "gs", 5, chunk=2).images for _ in range(2)
+        )
+    finally:
+        lenet.model.double()
+    assert first.dtype == torch.float32
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("preset", "iterations"), PRESETS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e200])
+def test_a_diverged_target_is_recorded_and_harms_no_neighbour(preset, iterations, bad, lenet):
+    update = {name: value.clone() for name, value in lenet.update.items()}
+    update["body.0.weight"][1] = bad
+    found = fldrep.reconstruct(lenet.model, update, lenet.labels, preset, iterations)
+    clean = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, iterations)
+    kept = torch.tensor([0, 2])
+    assert found.diverged[:, 0].tolist()[1] or preset == "gs"  # the cosine of a huge gradient may well be finite
+    torch.testing.assert_close(found.images[kept], clean.images[kept], rtol=1e-9, atol=1e-9)
+    assert found.images.isfinite().all()
+    assert not found.diverged[kept].any()
+
+
+def test_not_finite_counts_as_diverged_under_gs(lenet):
+    update = {name: value.clone() for name, value in lenet.update.items()}
+    update["body.0.weight"][1] = torch.nan
+    assert fldrep.reconstruct(lenet.model, update, lenet.labels, "gs", 2).diverged[:, 0].tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_ending_above_the_initial_distance_counts_as_diverged(lenet):
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, lr=5.0, restarts=4)
+    assert torch.equal(found.diverged, found.final_distance > found.initial_distance)
+    assert found.diverged.any()
+
+
+def test_restarts_are_chosen_by_distance_among_those_that_did_not_diverge():
+    distance = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 5.0], [4.0, torch.nan, 3.0], [torch.inf, torch.nan, 7.0]])
+    diverged = torch.tensor([[False, True, False], [False, False, False], [True, True, True], [False, True, True]])
+    assert choose(distance, diverged).tolist() == [2, 0, 2, 0]
+
+
+def test_the_chosen_restart_is_the_one_reported(lenet):
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 4, restarts=3)
+    for target, restart in enumerate(found.chosen.tolist()):
+        assert torch.equal(found.images[target], found.all_images[target, restart])
+        assert found.distance[target] == found.final_distance[target, restart]
+        assert not (found.final_distance[target][~found.diverged[target]] < found.distance[target]).any()
+
+
+def test_restarts_start_apart_and_the_first_as_if_alone(lenet):
+    several, single = (
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 0, restarts=count) for count in (3, 1)
+    )
+    assert torch.equal(several.all_images[:, 0], single.images)
+    assert not torch.equal(several.all_images[:, 0], several.all_images[:, 1])
+
+
+def test_initial_points_are_paired_over_attacks_and_dtypes(lenet):
+    """The same seed, target and restart start from the same image, whatever the attack and whether labels are free."""
+    starts = [
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 0).images
+        for preset in ("gs", "dlg", "idlg")
+    ]
+    assert torch.equal(starts[0], starts[1])
+    assert torch.equal(starts[0], starts[2])
+    other = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 0, seed=1).images
+    assert not torch.equal(starts[0], other)
+
+
+def test_initial_points_are_standard_normal():
+    drawn = initial_point(torch.Generator().manual_seed(0), (20_000,))[0]
+    assert abs(float(drawn.mean())) < 0.03
+    assert abs(float(drawn.std()) - 1) < 0.03
+
+
+def test_no_iterations_return_the_initial_points(lenet):
+    for preset in ("gs", "dlg"):
+        found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 0)
+        assert torch.equal(found.initial_distance, found.final_distance)
+        assert not found.diverged.any()
+        assert not found.iterations.any()
+
+
+def test_shapes_and_dtypes(lenet):
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 1, restarts=2)
+    assert found.images.shape == (3, 3, 16, 16)
+    assert found.all_images.shape == (3, 2, 3, 16, 16)
+    assert found.images.dtype == torch.float64
+    for name in ("initial_distance", "final_distance", "diverged", "labels_found", "iterations"):
+        assert getattr(found, name).shape == (3, 2)
+    assert found.distance.shape == found.chosen.shape == (3,)
+
+
+class Bar:
+    """A progress bar that only counts."""
+
+    made = None
+
+    def __init__(self, total, desc):
+        self.total, self.desc, self.done = total, desc, 0
+        Bar.made = self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def update(self, steps):
+        self.done += steps
+
+
+@pytest.mark.parametrize(("preset", "iterations"), [("gs", 5), ("dlg", 3)])
+def test_progress_counts_every_step_of_every_chunk(preset, iterations, lenet):
+    fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, iterations, chunk=2, progress=Bar)
+    assert Bar.made.total == Bar.made.done == 2 * iterations
+    assert Bar.made.desc == preset
+
+
+def test_errors_name_what_is_wrong(lenet, convnet):
+    model, update, labels = lenet.model, lenet.update, lenet.labels
+    with pytest.raises(UnknownName, match=r"gz.*gs-drop"):
+        fldrep.reconstruct(model, update, labels, "gz")
+    with pytest.raises(ConfigError, match="history"):
+        fldrep.reconstruct(model, update, labels, "gs", history=3)
+    with pytest.raises(ConfigError, match="iterations"):
+        fldrep.reconstruct(model, update, labels, "gs", -1)
+    with pytest.raises(ConfigError, match="labels"):
+        fldrep.reconstruct(model, update, None, "gs", 1)
+    with pytest.raises(ConfigError, match="labels"):
+        fldrep.reconstruct(model, update, labels[:2], "gs", 1)
+    with pytest.raises(ConfigError, match=r"head\.weight"):
+        fldrep.reconstruct(model, {k: v for k, v in update.items() if k != HEAD_WEIGHT}, labels, "gs", 1)
+    with pytest.raises(ConfigError, match=r"body\.0\.weight"):
+        fldrep.reconstruct(model, convnet.update, labels, "gs", 1)
+    with pytest.raises(ConfigError, match="normalisation"):
+        fldrep.reconstruct(model, update, labels, "gs", 1, shape=(2, 16, 16))
+    with pytest.raises(ConfigError, match="training mode"):
+        fldrep.reconstruct(fldrep.build_model("convnet", (3, 18, 18), 5, width=2), update, labels, "gs", 1)
+
+
+def test_a_model_that_does_not_say_its_images_needs_their_shape(lenet):
+    from fldrep.models import Model
+
+    model = Model(lenet.model.body, lenet.model.head)
+    with pytest.raises(ConfigError, match="shape"):
+        fldrep.reconstruct(model, lenet.update, lenet.labels, "gs", 1)
+    assert fldrep.reconstruct(model, lenet.update, lenet.labels, "gs", 1, shape=(3, 16, 16)).images.shape[1:] == (
+        3,
+        16,
+        16,
+    )

@@ -1,0 +1,330 @@
+"""What every figure must bear, and that each shows the numbers of its tables."""
+
+import io
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from PIL import Image
+
+from fldrep.errors import ConfigError, DataError, UnknownName
+from fldrep.figures import (
+    FIGURES,
+    accuracy_by_round,
+    naive_vs_adaptive,
+    privacy_utility,
+    reconstructions,
+    render,
+    theme,
+)
+from fldrep.gallery import original_key
+from fldrep.records import ATTACKS, UTILITY
+from fldrep.tensors import write_tensors
+
+CONVNET, LENET = ("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10)
+GS, MIXED = ("gs", "gs-masked", "gs-drop"), ("dlg", "gs", "gs-masked")
+FEW = ("none", "soteria-80", "compression-60")
+
+CASES = {
+    "one target": {"targets": 1, "defenses": FEW},
+    "three targets": {"targets": 3},
+    "twenty targets, diverged, restarts": {"targets": 20, "defenses": FEW, "restarts": 2, "diverged": 0.3},
+    "all diverged": {"targets": 2, "defenses": FEW, "diverged": 1.0},
+    "trained and not": {"targets": 3, "defenses": FEW, "attacks": MIXED, "settings": (CONVNET, LENET)},
+    "one panel, no adaptive attack": {"targets": 9, "defenses": FEW, "attacks": ("dlg",), "settings": (LENET,)},
+    "one defense, two seeds": {"targets": 4, "defenses": ("soteria-40",), "seeds": (0, 1)},
+    "no undefended client": {"targets": 9, "defenses": ("soteria-40", "gaussian-2")},
+}
+TRAINED = (("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10))
+
+
+def drawn(name, attacks, utility, gallery):
+    """The figure `name` of these tables."""
+    given = {"attacks": attacks, "utility": utility, "images": gallery}
+    return globals()[name].draw(*(given[kind] for kind in FIGURES[name]))
+
+
+def tables_of(synthetic, **case):
+    attacks = synthetic.attack_table(**case)
+    utility = synthetic.utility_table(TRAINED, case.get("defenses", tuple(synthetic.DEFENSES)), case.get("seeds", (0,)))
+    return attacks, utility, {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+
+
+@pytest.mark.parametrize(("name", "case"), list(itertools.product(FIGURES, CASES)))
+def test_every_figure_is_whole(synthetic, name, case):
+    """Nothing is cut off, no label lies on another panel, no panel is empty, and the tables stay as they were."""
+    attacks, utility, gallery = tables_of(synthetic, **CASES[case])
+    before = attacks.copy(deep=True), utility.copy(deep=True)
+    figure = drawn(name, attacks, utility, gallery)
+    pd.testing.assert_frame_equal(attacks, before[0])
+    pd.testing.assert_frame_equal(utility, before[1])
+    assert figure.axes or figure.texts
+    assert all(ax.lines or ax.images or ax.collections for ax in figure.axes)
+    panels, others = boxes_of(figure)
+    for box in (*panels, *others):
+        assert min(box.x0, box.y0, figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) > -1, box
+    for one, other in itertools.combinations(panels, 2):
+        width = min(one.x1, other.x1) - max(one.x0, other.x0)
+        height = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert min(width, height) <= 2, (one, other)
+
+
+def boxes_of(figure):
+    """What panels (with their labels) and legends cover, and what free texts do, in dots."""
+    with theme.theme():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw_without_rendering()
+    panels = [artist.get_tightbbox(renderer) for artist in (*figure.axes, *figure.legends)]
+    return panels, [text.get_window_extent(renderer) for text in figure.texts]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_empty_tables_give_a_figure_that_says_so(synthetic, name):
+    attacks, utility, _ = tables_of(synthetic, targets=1, defenses=FEW)
+    figure = drawn(name, attacks[:0], utility[:0], {})
+    assert "No" in figure.texts[0].get_text()
+
+
+def test_render_writes_the_same_bytes_again_without_date_or_version(synthetic, tmp_path):
+    attacks, utility, _ = tables_of(synthetic, targets=2, defenses=FEW)
+    inputs = {name: tmp_path / name for name in ("attacks", "utility", "images")}
+    ATTACKS.write(attacks, inputs["attacks"])
+    UTILITY.write(utility, inputs["utility"])
+    write_tensors(inputs["images"], synthetic.pictures(attacks))
+    settings = dict(mpl.rcParams)
+    for name in FIGURES:
+        first, second = tmp_path / "first.png", tmp_path / "second.png"
+        render(name, inputs, first)
+        render(name, inputs, second)
+        assert first.read_bytes() == second.read_bytes()
+        picture = Image.open(io.BytesIO(first.read_bytes()))
+        assert set(picture.info) <= {"dpi"}
+        assert picture.size[0] > 500
+    assert dict(mpl.rcParams) == settings
+
+
+def test_render_names_what_is_wrong(synthetic, tmp_path):
+    with pytest.raises(UnknownName, match="accuracy_by_round"):
+        render("privacy", {}, tmp_path / "x.png")
+    with pytest.raises(ConfigError, match="needs --utility"):
+        render("accuracy_by_round", {"attacks": tmp_path / "a"}, tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"a\.parquet"):
+        render("naive_vs_adaptive", {"attacks": tmp_path / "a.parquet"}, tmp_path / "x.png")
+    (tmp_path / "g").write_text("no tensors")
+    ATTACKS.write(synthetic.attack_table(1, ("gs",), FEW), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="safetensors"):
+        render("reconstructions", {"attacks": tmp_path / "a.parquet", "images": tmp_path / "g"}, tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_figures_are_made_without_torch():
+    """Their environment has none."""
+    import subprocess
+    import sys
+
+    modules = ", ".join(f"fldrep.figures.{name}" for name in FIGURES)
+    code = f"import sys, fldrep.gallery, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def whiskers(ax):
+    """Ends of the vertical intervals of a panel."""
+    lines = [segment for one in ax.collections if isinstance(one, LineCollection) for segment in one.get_segments()]
+    return [tuple(line[:, 1]) for line in lines if line[0, 0] == line[1, 0] and line[0, 1] != line[1, 1]]
+
+
+@pytest.mark.parametrize(("targets", "expected"), [(7, 0), (8, 3)])
+@pytest.mark.parametrize("settings", [CONVNET, LENET])
+def test_privacy_intervals_need_eight_targets(synthetic, targets, expected, settings):
+    attacks, utility, _ = tables_of(
+        synthetic,
+        targets=targets,
+        attacks=("gs" if settings == CONVNET else "dlg",),
+        defenses=FEW,
+        settings=(settings,),
+    )
+    (ax,) = privacy_utility.draw(attacks, utility).axes
+    assert len(whiskers(ax)) == expected
+    points = [line for line in ax.lines if line.get_marker() == "."]
+    assert [len(line.get_ydata()) for line in points] == ([] if expected else [targets] * 3)
+
+
+def test_privacy_markers_stand_at_median_error_and_last_accuracy(synthetic):
+    attacks, utility, _ = tables_of(synthetic, targets=5, attacks=("dlg",), defenses=FEW, settings=(LENET,), restarts=2)
+    utility.loc[utility["round"] < 10, "test_accuracy"] = 0.99  # earlier rounds do not matter
+    (ax,) = privacy_utility.draw(attacks, utility).axes
+    markers = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_markersize() == 9}
+    last = utility[(utility["round"] == 10) & (utility["dataset"] == "mnist")].set_index("defense")["test_accuracy"]
+    medians = attacks[attacks["chosen"]].groupby("defense")["mse_pixel"].median()
+    assert markers == {(last[name], medians[name]) for name in FEW}
+    assert "round 10" in ax.get_xlabel()
+
+
+def test_an_untrained_model_shows_defenses_with_their_live_rate_and_no_accuracy(synthetic):
+    attacks, utility, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=(*FEW, "soteria-script-60"))
+    (ax,) = privacy_utility.draw(attacks, utility).axes
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks == ["none", "soteria-80 (live 80 %)", "soteria-script-60 (live 25 %)", "compression-60"]
+    assert "not trained" in ax.get_xlabel()
+
+
+def test_lines_of_no_information_are_the_medians_over_targets(synthetic):
+    attacks, utility, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=FEW)
+    (ax,) = privacy_utility.draw(attacks, utility).axes
+    levels = {line.get_ydata()[0] for line in ax.lines if line.get_linestyle() in ("--", ":")}
+    assert levels == {attacks["grey_mse_pixel"].median(), attacks["class_mean_mse_pixel"].median()}
+
+
+def test_the_attacks_of_a_setting_share_their_scale_and_show_the_undefended_level(synthetic):
+    attacks, utility, _ = tables_of(synthetic, targets=3, defenses=FEW)
+    panels = privacy_utility.draw(attacks, utility).axes
+    assert len({ax.get_ylim() for ax in panels}) == 1
+    level = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")]["mse_pixel"].median()
+    black = [
+        [line.get_ydata()[0] for line in ax.lines if line.get_color() == theme.METHOD_COLOURS["none"]] for ax in panels
+    ]
+    assert black == [[], [level], [level]]
+
+
+@pytest.mark.parametrize("error", ["mse", "mse_pixel"])
+def test_the_error_shown_can_be_chosen_and_is_named(synthetic, error):
+    attacks, utility, _ = tables_of(synthetic, targets=3, defenses=FEW)
+    expected = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")][error].median()
+    privacy, naive = privacy_utility.draw(attacks, utility, error), naive_vs_adaptive.draw(attacks, error)
+    assert next(line for line in privacy.axes[0].lines if line.get_markersize() == 9).get_ydata()[0] == expected
+    assert next(line for line in naive.axes[0].lines if line.get_markersize() == 8.5).get_xdata()[0] == expected
+    name = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}[error]
+    assert name in privacy.axes[0].get_ylabel()
+    assert name in naive.axes[0].get_xlabel()
+
+
+def test_diverged_targets_make_a_marker_hollow_and_are_counted(synthetic):
+    attacks, utility, _ = tables_of(synthetic, targets=4, attacks=("gs",), defenses=FEW)
+    attacks.loc[(attacks["defense"] == "soteria-80") & (attacks["target"] < 2), "diverged"] = True
+    attacks.loc[attacks["defense"] == "compression-60", "diverged"] = True
+    (ax,) = privacy_utility.draw(attacks, utility).axes
+    faces = [line.get_markerfacecolor() for line in ax.lines if line.get_markersize() == 9]
+    assert [face == "white" for face in faces] == [False, True]
+    assert [line.get_xdata() for line in ax.lines if line.get_marker() == "x"] == [[2]]
+    assert "n = 4 (0–4 diverged)" in ax.get_title(loc="left")
+
+
+def test_accuracy_has_a_line_a_seed_or_a_median_with_a_band(synthetic):
+    run = (("mnist", "lenet", "iid", 3),)
+    few = synthetic.utility_table(run, ("none",), seeds=range(7))
+    (ax,) = accuracy_by_round.draw(few).axes
+    assert (len(ax.lines), len(ax.collections)) == (7, 0)
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), few[few["seed"] == 2]["test_accuracy"])
+    many = synthetic.utility_table(run, ("none",), seeds=range(8))
+    (ax,) = accuracy_by_round.draw(many).axes
+    assert (len(ax.lines), len(ax.collections)) == (1, 1)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), many.groupby("round")["test_accuracy"].median())
+
+
+def test_accuracy_leaves_out_models_that_were_not_trained(synthetic):
+    figure = accuracy_by_round.draw(synthetic.utility_table(TRAINED, FEW))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["mnist · lenet · two-classes"]
+
+
+def test_comparisons_put_the_naive_attack_first_and_keep_what_was_not_adapted_to(synthetic):
+    lines = naive_vs_adaptive.comparisons(synthetic.attack_table(1, (*GS, "dlg"), (*FEW, "gaussian-2")))
+    assert list(lines.itertuples(index=False, name=None)) == [
+        ("none", "gs", ""),
+        ("soteria-80", "gs", ""),
+        ("soteria-80", "gs-drop", "gs"),
+        ("soteria-80", "gs-masked", "gs"),
+        ("compression-60", "gs", ""),
+        ("compression-60", "gs-masked", "gs"),
+        ("gaussian-2", "gs", ""),
+    ]
+
+
+def test_differences_are_paired_by_target_and_the_median_is_of_the_differences(synthetic):
+    attacks = synthetic.attack_table(3, ("gs", "gs-masked"), ("soteria-80",))
+    attacks["mse_pixel"] = [1.0, 2.0, 6.0, 0.5, 1.9, 0.0]  # differences -0.5, -0.1, -6: median -0.5, of medians -1.5
+    left, right = naive_vs_adaptive.draw(attacks).axes
+    marker = next(line for line in right.lines if line.get_markersize() == 8.5)
+    assert marker.get_xdata()[0] == -0.5
+    points = next(line for line in right.lines if line.get_marker() == ".")
+    np.testing.assert_allclose(sorted(points.get_xdata()), [-6, -0.5, -0.1])
+    assert not [one for one in right.collections if isinstance(one, LineCollection)]
+    joined = [line.get_xdata() for line in left.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 0.6]
+    np.testing.assert_allclose(sorted(map(tuple, joined)), [(1.0, 0.5), (2.0, 1.9), (6.0, 0.0)])
+
+
+@pytest.mark.parametrize(("targets", "expected"), [(7, 0), (8, 1)])
+def test_paired_intervals_need_eight_targets(synthetic, targets, expected):
+    right = naive_vs_adaptive.draw(synthetic.attack_table(targets, ("gs", "gs-masked"), ("none", "soteria-80"))).axes[1]
+    assert len([one for one in right.collections if isinstance(one, LineCollection)]) == expected
+
+
+def test_pictures_stand_where_they_belong(synthetic):
+    attacks = synthetic.attack_table(3, ("gs",), ("none", "soteria-80"), restarts=2)
+    gallery = {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+    figure = reconstructions.draw(attacks, gallery, targets=2)
+    shown = [ax.images[0].get_array() for ax in figure.axes]
+    assert len(shown) == 2 * 3
+    first = next(attacks[attacks["target"] == 0].itertuples())
+    np.testing.assert_allclose(shown[0], gallery[original_key(first)].transpose(1, 2, 0).clip(0, 1))
+    np.testing.assert_allclose(
+        shown[5], gallery["cifar10/convnet-16/iid/soteria-80/0/gs/0/1"].transpose(1, 2, 0).clip(0, 1)
+    )
+    texts = [text.get_text() for text in figure.texts]
+    mse = attacks[(attacks["defense"] == "soteria-80") & (attacks["target"] == 1) & attacks["chosen"]]["mse"].iloc[0]
+    assert f"MSE {mse:.3g}" in texts[-1]
+    assert "live 80 %" in texts[-1]
+    assert "soteria-80\nnominal 80 %" in texts
+    assert "grey 1.02 | 0.064\nclass 0.82 | 0.051" in texts
+
+
+@pytest.mark.parametrize(("error", "star"), [(0.079, False), (0.08, True), (0.09, True), (0.11, True)])
+def test_a_picture_must_beat_both_the_grey_image_and_the_class_mean_on_clamped_pixels(synthetic, error, star):
+    attacks = synthetic.attack_table(1, ("gs",), ("none",))
+    attacks = attacks.assign(mse=9.0, mse_pixel=error, grey_mse_pixel=0.1, class_mean_mse_pixel=0.08)
+    figure = reconstructions.draw(attacks, synthetic.pictures(attacks))
+    assert figure.texts[-1].get_text().splitlines()[0] == f"MSE 9 | {error:.2g}" + " *" * star
+
+
+def test_a_diverged_picture_is_framed_and_has_no_error(synthetic):
+    attacks = synthetic.attack_table(1, ("gs",), ("none", "soteria-80"))
+    attacks.loc[attacks["defense"] == "soteria-80", ["diverged", "mse"]] = [True, np.nan]
+    gallery = {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+    gallery["cifar10/convnet-16/iid/soteria-80/0/gs/0/0"][:] = np.nan
+    figure = reconstructions.draw(attacks, gallery)
+    assert figure.texts[-1].get_text().startswith("diverged")
+    assert "MSE" not in figure.texts[-1].get_text()
+    assert figure.axes[-1].images[0].get_array().max() == 0
+
+
+def test_a_missing_picture_is_named(synthetic):
+    attacks = synthetic.attack_table(1, ("gs",), ("none",))
+    gallery = {
+        name: value.numpy() for name, value in synthetic.pictures(attacks).items() if name.startswith("original")
+    }
+    with pytest.raises(DataError, match="cifar10/convnet-16/iid/none/0/gs/0/0"):
+        reconstructions.draw(attacks, gallery)
+
+
+def test_many_defenses_continue_in_another_band(synthetic):
+    attacks = synthetic.attack_table(1, ("gs",), ("none",))
+    rows = [
+        attacks.assign(defense=f"soteria-{rate}", method="soteria", rule="ratio", rate=rate / 100)
+        for rate in range(1, 12)
+    ]
+    attacks = pd.concat([attacks, *rows], ignore_index=True)
+    gallery = {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+    figure = reconstructions.draw(attacks, gallery)
+    assert len(figure.axes) == 12 + 2  # every defense once, the original once a band
+    assert any("continued" in text.get_text() for text in figure.texts)
+
+
+def test_styles_tell_defenses_apart(synthetic):
+    styles = theme.defense_styles(synthetic.attack_table(1))
+    assert list(styles) == list(synthetic.DEFENSES)
+    looks = {(style.colour, style.marker) for style in styles.values()}
+    assert len(looks) == len(styles)
+    assert sum(styles["soteria-80"].colour) < sum(styles["soteria-40"].colour)  # the stronger, the darker

@@ -1,0 +1,225 @@
+"""The page shows the numbers of the tables, escapes what it is given, and asks the network for nothing."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from fldrep.errors import DataError
+from fldrep.figures import FIGURES
+from fldrep.records import ATTACKS, UTILITY
+from fldrep.report import tables
+from fldrep.report.page import TITLES, caption_of, duration, page_text, summary, times, write_page
+from fldrep.settings import parse_config
+
+CONFIG = {
+    "name": "small",
+    "partitions": {"iid": {}},
+    "models": {"lenet": {}},
+    "train": {"lenet": {"rounds": 2}},
+    "defenses": {"none": {}},
+    "grid": [{"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"]}],
+}
+PROVENANCE = {
+    "commit": "0123456789ab",
+    "device": ["cpu float32"],
+    "versions": {"torch": "2.14.1"},
+    "rerun": ["snakemake --cores 2"],
+}
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x>"
+
+
+class Seen(HTMLParser):
+    """What a page holds: its tags with their attributes, and its words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture
+def small(synthetic):
+    """Tables of one trained setting with 9 targets under three defenses."""
+    settings = (("mnist", "lenet", "iid", 2),)
+    defenses = ("none", "soteria-80", "gaussian-2")
+    attacks = synthetic.attack_table(9, ("dlg",), defenses, settings, restarts=2)
+    return attacks, synthetic.utility_table(settings, defenses, seeds=(0, 1))
+
+
+def written(tmp_path, attacks, utility, captions=CAPTIONS):
+    ATTACKS.write(attacks, tmp_path / "attacks.parquet")
+    UTILITY.write(utility, tmp_path / "utility.parquet")
+    figures = []
+    for name in FIGURES:
+        figures.append(tmp_path / f"{name}.png")
+        Image.new("RGB", (30, 20), (len(name), 0, 0)).save(figures[-1])
+    out = tmp_path / "report.html"
+    config = parse_config(CONFIG)
+    write_page(config, tmp_path / "attacks.parquet", tmp_path / "utility.parquet", figures, PROVENANCE, out, captions)
+    return out.read_text(encoding="utf-8"), figures
+
+
+def test_the_page_is_whole_and_asks_the_network_for_nothing(small, tmp_path):
+    text, figures = written(tmp_path, *small)
+    page = Seen(text)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    content = [base64.b64decode(one["src"].removeprefix("data:image/png;base64,")) for one in images]
+    assert content == [path.read_bytes() for path in figures]
+    assert {(one["width"], one["height"]) for one in images} == {("30", "20")}
+    assert all(one["alt"] for one in images)
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
+        for key in ("src", "href", "srcset", "action", "poster", "data"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,"))
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert not re.search(r"url\(|@import|https?:", style)
+    assert "default-src 'none'" in text
+
+
+def test_links_lead_to_sections(small, tmp_path):
+    page = Seen(written(tmp_path, *small)[0])
+    names = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"}
+    assert links == names >= set(FIGURES)
+
+
+def test_every_figure_has_a_title_and_a_caption_in_sentences(small, tmp_path):
+    text = written(tmp_path, *small)[0]
+    assert set(TITLES) == set(FIGURES)
+    for name in FIGURES:
+        words = caption_of(name, CAPTIONS)
+        assert re.fullmatch(r"[A-Z].{80,}\.", words)
+        assert words in " ".join(Seen(text).words)
+    assert caption_of("any", None) == ""
+    with pytest.raises(DataError, match=r"any\.rst"):
+        caption_of("any", CAPTIONS)
+
+
+def test_settings_are_shown_whole_with_their_defaults(small, tmp_path):
+    words = Seen(written(tmp_path, *small)[0]).words
+    (settings,) = [word for word in words if word.startswith("name: small")]
+    assert yaml.safe_load(settings) == parse_config(CONFIG).model_dump(mode="json")
+
+
+def test_origin_versions_times_and_commands_are_shown(small, tmp_path):
+    words = " ".join(Seen(written(tmp_path, *small)[0]).words)
+    for expected in ("0123456789ab", "cpu float32", "2.14.1", "snakemake --cores 2", "attack dlg"):
+        assert expected in words
+
+
+def test_hostile_words_are_escaped_wherever_they_come_from(small):
+    attacks, utility = small
+    attacks = attacks.assign(attack=HOSTILE, model=HOSTILE, defense=attacks["defense"] + HOSTILE)
+    utility = utility.assign(model=HOSTILE, dataset=HOSTILE, defense=utility["defense"] + HOSTILE)
+    figure = {"name": HOSTILE, "title": HOSTILE, "caption": HOSTILE, "width": 1, "height": 1, "data": HOSTILE}
+    provenance = {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}, "rerun": [HOSTILE]}
+    config = {"name": HOSTILE, HOSTILE: HOSTILE}
+    text = page_text(
+        config, attacks, pd.concat([utility, utility[utility["round"] == 0].assign(model="x")]), [figure], provenance
+    )
+    page = Seen(text)
+    assert {tag for tag, _ in page.tags} & {"script"} == set()
+    assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == ["data:image/png;base64," + HOSTILE]
+    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+    assert "".join(page.words).count("<script>alert(1)</script>") >= 10
+
+
+def test_a_privacy_row_by_hand(small):
+    attacks, _ = small
+    attacks["mse_pixel"] = np.arange(len(attacks), dtype=float)
+    attacks["mse"] = 2 * attacks["mse_pixel"]
+    lost = (attacks["defense"] == "soteria-80") & (attacks["target"] == 8)
+    attacks.loc[lost, ["diverged", "recovered"]] = [True, False]
+    (table,) = tables.privacy_tables(attacks)
+    assert table.title == "mnist · lenet · iid · round 2"
+    heads = [head for head, _ in table.heads]
+    none, soteria, gaussian = (dict(zip(heads, row, strict=True)) for row in table.rows)
+    assert soteria["defense"] == "soteria-80"
+    assert (soteria["nominal"], soteria["live"], soteria["energy"]) == ("80 %", "80 %", "72 %")
+    assert (soteria["MSE (normalised)"], soteria["grey / class mean (normalised)"]) == ("50.0", "1.08 / 0.880")
+    assert (soteria["targets"], soteria["diverged"]) == ("9", "1")
+    assert soteria["MSE (pixels)"].startswith("25.0 [")  # 18, 20 .. 32
+    assert soteria["MSE (pixels)"].endswith("] *")
+    assert soteria["paired difference"] == "+18.0 [18.0, 18.0]"
+    assert soteria["grey / class mean"] == "0.0675 / 0.0550"
+    kept = attacks[(attacks["defense"] == "soteria-80") & attacks["chosen"]]
+    assert soteria["recovered"] == f"{100 * kept['recovered'].mean():.0f} %"
+    assert (none["paired difference"], none["nominal"], none["live"]) == ("–", "–", "–")
+    assert gaussian["nominal"] == "std 0.01"
+
+
+def test_fewer_than_eight_targets_have_no_interval_in_the_tables(synthetic):
+    few = synthetic.attack_table(7, ("gs",), ("none", "soteria-80"))
+    (table,) = tables.privacy_tables(few)
+    assert not [cell for row in table.rows for cell in row if "[" in cell]
+    enough = synthetic.attack_table(8, ("gs",), ("none", "soteria-80"))
+    (table,) = tables.privacy_tables(enough)
+    assert [sum("[" in cell for cell in row) for row in table.rows] == [1, 2]
+
+
+def test_a_utility_row_by_hand(small):
+    _, utility = small
+    utility.loc[utility["round"] == 0, ["train_s", "defense_s", "sent_bytes"]] = [100.0, 100.0, 9e9]
+    (table,) = tables.utility_tables(utility.sample(frac=1, random_state=0))
+    heads = [head for head, _ in table.heads]
+    rows = [dict(zip(heads, row, strict=True)) for row in table.rows]
+    names = [(row["defense"], row["seed"]) for row in rows]
+    assert names == [(name, seed) for name in ("none", "soteria-80", "gaussian-2") for seed in "01"]
+    last = utility[(utility["defense"] == "soteria-80") & (utility["seed"] == 1) & (utility["round"] == 2)].iloc[0]
+    row = rows[3]
+    assert row["accuracy"] == f"{last['test_accuracy']:.3f}"
+    assert (row["rounds"], row["training, s"], row["defense, s"]) == ("2", "2.00", "0.500")
+    assert (row["dense, kB"], row["sent, kB"], row["live"], row["test images"]) == ("60.0", "45.0", "80 %", "10000")
+
+
+def test_models_that_no_run_trained_are_named_apart(synthetic):
+    utility = synthetic.utility_table()
+    assert tables.untrained_models(utility) == ["cifar10 · convnet-16 · iid"]
+    assert [table.title for table in tables.utility_tables(utility)] == ["mnist"]
+
+
+def test_counts_and_times(small):
+    attacks, utility = small
+    attacks.loc[0, "diverged"] = True
+    attacks.loc[1, "diverged"] = True  # the second restart, which was not chosen
+    counts = summary(attacks, utility)
+    assert counts == {"models trained": 6, "attacks on a target": 27, "diverged": 1, "seeds": 2}
+    assert dict(times(attacks, utility)) == {
+        "local training (defense included)": "18.0 s",
+        "defense inside training": "4.50 s",
+        "evaluation": "9.00 s",
+        "attack dlg": duration(27 * 2 * 1.5),
+    }
+
+
+def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
+    utility = synthetic.utility_table((("cifar10", "convnet-16", "iid", 0),))
+    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, [], {})
+    assert "No attack was run." in text
+    assert "No model was trained." in text
+
+
+@pytest.mark.parametrize("content", [None, b"GIF89a"])
+def test_what_is_no_picture_is_named_and_leaves_nothing(small, tmp_path, content):
+    written(tmp_path, *small)
+    bad = tmp_path / "bad.png"
+    if content:
+        bad.write_bytes(content)
+    out = tmp_path / "other.html"
+    with pytest.raises(DataError, match=r"bad\.png"):
+        write_page(parse_config(CONFIG), tmp_path / "attacks.parquet", tmp_path / "utility.parquet", [bad], {}, out)
+    assert not out.exists()

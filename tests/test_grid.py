@@ -1,0 +1,133 @@
+"""From a config to jobs and files."""
+
+import re
+from itertools import product
+from string import Formatter
+
+import pytest
+
+from fldrep import grid
+from fldrep.errors import ConfigError
+from fldrep.records import ATTACK_IDENTITY, RUN
+from fldrep.settings import DefenseSettings, GridEntry, parse_config
+
+RAW = {
+    "name": "small",
+    "seeds": [0, 3],
+    "partitions": {"iid": {"clients": 10}},
+    "models": {"a": {}, "b": {"architecture": "softmax"}},
+    "train": {"a": {"rounds": 2, "checkpoints": [0, 2]}, "b": {"rounds": 1, "checkpoints": [1]}},
+    "defenses": {"none": {}, "s": {"method": "soteria", "rate": 0.5}, "g": {"method": "gaussian", "std": 1.0}},
+    "attacks": {"dlg": {"preset": "dlg"}, "gs": {"iterations": 3}},
+    "grid": [
+        {
+            "datasets": ["mnist"],
+            "models": ["a"],
+            "partitions": ["iid"],
+            "defenses": ["none", "s"],
+            "rounds": [0, 2],
+            "attacks": ["dlg"],
+            "targets": 5,
+        },
+        {
+            "datasets": ["cifar10", "mnist"],
+            "models": ["b"],
+            "partitions": ["iid"],
+            "defenses": ["g"],
+            "rounds": [1],
+            "attacks": ["gs"],
+            "targets": 2,
+        },
+        {"datasets": ["mnist"], "models": ["a"], "partitions": ["iid"], "defenses": ["none", "g"]},
+    ],
+    "engine": {"block": 2},
+}
+
+
+@pytest.fixture
+def config():
+    return parse_config(RAW)
+
+
+@pytest.fixture
+def jobs(config):
+    return grid.grid_of(config)
+
+
+def test_runs_are_the_products_of_the_entries_each_once(jobs):
+    expected = {("mnist", "a", "iid", defense, seed) for defense, seed in product(["none", "s", "g"], [0, 3])}
+    expected |= {(dataset, "b", "iid", "g", seed) for dataset, seed in product(["cifar10", "mnist"], [0, 3])}
+    found = [tuple(vars(run).values()) for run in jobs.runs]
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+    assert jobs.datasets() == ["mnist", "cifar10"]
+
+
+def test_blocks_share_out_the_targets_each_once(jobs):
+    blocks = list(jobs.blocks())
+    assert len(blocks) == len(set(blocks)) == 2 * 2 * 2 * 3 + 2 * 2 * 1
+    by_attack = {}
+    for block in blocks:
+        by_attack.setdefault((block.run, block.round, block.attack), []).extend(jobs.targets_of(block))
+        assert len(jobs.targets_of(block)) <= 2
+    assert {tuple(sorted(targets)) for targets in by_attack.values()} == {tuple(range(5)), tuple(range(2))}
+
+
+def test_more_targets_keep_the_blocks_there_were():
+    small, large = (grid.Grid([GridEntry(**{**RAW["grid"][0], "targets": targets})], [0], 2) for targets in (4, 7))
+    assert {block: small.targets_of(block) for block in small.blocks()}.items() <= {
+        block: large.targets_of(block) for block in large.blocks()
+    }.items()
+
+
+@pytest.mark.parametrize(
+    "change", [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"run": grid.Run("mnist", "a", "iid", "g", 0)}]
+)
+def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
+    known = {"run": jobs.runs[0], "round": 0, "attack": "dlg", "block": 0}
+    assert jobs.targets_of(grid.Block(**known)) == [0, 1]
+    with pytest.raises(ConfigError, match="the grid has no Block"):
+        jobs.targets_of(grid.Block(**{**known, **change}))
+
+
+def test_every_file_has_a_path_of_its_own(jobs):
+    paths = [run.path(pattern) for run in jobs.runs for pattern in (grid.HISTORY, grid.CHECKPOINTS)]
+    paths += [block.path(pattern) for block in jobs.blocks() for pattern in (grid.ATTEMPTS, grid.RECONSTRUCTIONS)]
+    assert len(paths) == len(set(paths))
+    block = grid.Block(grid.Run("mnist", "a", "iid", "s", 3), 2, "dlg", 1)
+    assert block.path(grid.ATTEMPTS) == "attack/mnist/a/iid/s/seed-3/round-2/dlg/block-1.parquet"
+    assert block.run.path(grid.SHARDS) == "data/mnist/iid/seed-3.parquet"
+
+
+def test_wildcards_are_columns_of_the_tables():
+    columns = {column.name for column in ATTACK_IDENTITY}
+    for pattern in (grid.IMAGES, grid.SHARDS, grid.HISTORY, grid.CHECKPOINTS, grid.ATTEMPTS, grid.RECONSTRUCTIONS):
+        wildcards = {field for _, field, _, _ in Formatter().parse(pattern) if field}
+        assert wildcards <= columns, pattern
+        assert not re.search(r"\d\.\d", pattern), "a number of the config in a path"
+
+
+def test_a_run_knows_its_columns(config):
+    run = grid.Run("mnist", "a", "iid", "s", 3)
+    found = run.columns(config.defenses["s"])
+    assert set(found) == {column.name for column in RUN}
+    assert (found["method"], found["rule"], found["rate"], found["std"]) == ("soteria", "ratio", 0.5, None)
+    assert run.columns(DefenseSettings())["rule"] == ""
+
+
+def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):
+    block = grid.Block(grid.Run("cifar10", "b", "iid", "g", 0), 1, "gs", 0)
+    job = grid.attack_job(config, jobs, block)
+    assert (job.model, job.defense, job.attack) == (config.models["b"], config.defenses["g"], config.attacks["gs"])
+    assert (job.engine, job.targets) == (config.engine, [0, 1])
+    assert set(type(job).model_fields) == {"model", "defense", "attack", "engine", "targets"}
+    train = grid.train_job(config, block.run)
+    assert (train.model, train.train, train.defense) == (config.models["b"], config.train["b"], config.defenses["g"])
+    assert set(type(train).model_fields) == {"model", "train", "defense"}
+    metrics = grid.metrics_job(config)
+    again = grid.Grid(metrics.grid, metrics.seeds, metrics.block)
+    assert (list(again.blocks()), again.runs) == (list(jobs.blocks()), jobs.runs)
+
+
+def test_the_summary_counts(config, jobs):
+    assert grid.summary(config, jobs) == "small: 2 data sets, 10 training runs, 28 attack jobs on 48 updates"

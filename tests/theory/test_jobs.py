@@ -1,0 +1,141 @@
+"""Files in, tables out, on a few random images."""
+
+import pytest
+import torch
+
+from fldrep.errors import ConfigError, DataError
+from fldrep.grid import Block, Run
+from fldrep.imageset import ImageSet
+from fldrep.models import model_for
+from fldrep.records import SHARDS
+from fldrep.settings import (
+    AttackJob,
+    AttackSettings,
+    DefenseSettings,
+    EngineSettings,
+    ModelSettings,
+    TrainJob,
+    TrainSettings,
+)
+from fldrep.tensors import write_checkpoints, write_tensors
+from fldrep.theory import jobs, tables
+
+CLASSES, CLIENTS, EACH = 3, 4, 12
+SOTERIA = DefenseSettings(method="soteria", rate=0.5)
+
+
+@pytest.fixture
+def files(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    count = CLIENTS * EACH
+    images = torch.randint(0, 256, (count + 9, 1, 8, 8), generator=g, dtype=torch.uint8)
+    labels = torch.arange(count + 9) % CLASSES
+    data = ImageSet(images[:count], labels[:count], images[count:], labels[count:], torch.zeros(CLASSES, 1, 8, 8))
+    data.write(tmp_path / "images.safetensors", {})
+    rows = [{"client": i // EACH, "index": i, "label": int(labels[i])} for i in range(count)]
+    SHARDS.write(rows, tmp_path / "shards.parquet")
+    run = Run("mnist", "lenet", "iid", "any", 0)
+    state = model_for(run, ModelSettings(init="uniform"), data).state_dict()
+    write_checkpoints(tmp_path / "checkpoints.safetensors", {2: state}, {})
+    pixels = torch.rand(2, 1, 8, 8, generator=g), torch.rand(2, 3, 1, 8, 8, generator=g)
+    write_tensors(tmp_path / "found.safetensors", {"originals": pixels[0], "images": pixels[1]})
+    return tmp_path
+
+
+def run_of(defense="any"):
+    return Run("mnist", "lenet", "iid", defense, 0)
+
+
+def train_job(defense, **train):
+    settings = TrainSettings(rounds=5, **train)
+    return TrainJob(model=ModelSettings(init="uniform"), train=settings, defense=defense)
+
+
+def leakage_table(files, defense, name="any", **options):
+    given = {"batch_sizes": (1, 4), "batches": 3, "code": "abc", **options}
+    paths = [
+        files / f"{part}" for part in ("images.safetensors", "shards.parquet", "checkpoints.safetensors", "out.parquet")
+    ]
+    jobs.leakage_job(run_of(name), 2, train_job(defense), *paths, **given)
+    return tables.LEAKAGE.read(paths[-1])
+
+
+def test_leakage(files):
+    plain, soteria = leakage_table(files, DefenseSettings()), leakage_table(files, SOTERIA, "soteria-50")
+    assert len(plain) == 6
+    assert plain["correlation"][:3].tolist() == pytest.approx([1] * 3, abs=1e-4)
+    assert soteria["correlation_kept"][:3].tolist() == pytest.approx([1] * 3, abs=1e-4)
+    assert soteria["correlation"][0] < 0.9
+    paired = ["batch_size", "batch", "client", "classes_present"]
+    assert plain[paired].equals(soteria[paired])
+    assert plain["client"][:3].tolist() == plain["client"][3:].tolist()
+    assert plain["client"].nunique() > 1
+
+
+def test_a_batch_that_no_client_holds(files):
+    with pytest.raises(DataError, match="no client holds 13 images, the largest batch; the fullest has 12"):
+        leakage_table(files, DefenseSettings(), batch_sizes=(1, 13))
+
+
+def certificate_table(files, defense, targets=(4, 5)):
+    settings = {"attack": AttackSettings(preset="dlg"), "engine": EngineSettings(), "targets": list(targets)}
+    job = AttackJob(model=ModelSettings(init="uniform"), defense=defense, **settings)
+    paths = [files / f"{part}.safetensors" for part in ("images", "checkpoints", "found")]
+    jobs.certificate_job(Block(run_of("soteria-50"), 2, "dlg", 2), job, *paths, files / "out.parquet", points=3)
+    return tables.CERTIFICATE.read(files / "out.parquet")
+
+
+def test_certificate(files):
+    table = certificate_table(files, SOTERIA)
+    assert table[["target", "restart"]].to_numpy().tolist() == [[t, r] for r in range(3) for t in (4, 5)]
+    assert table["holds_any"].all()
+    assert (table["representation_change"] > 0).all()
+    assert not table["premise_holds"].any()
+    assert (table["distance"] <= table["farthest"]).all()  # these reconstructions are valid images
+
+
+def test_only_a_pruned_representation_is_certified(files):
+    with pytest.raises(ConfigError, match="nothing to certify"):
+        certificate_table(files, DefenseSettings(method="gaussian", std=0.1))
+
+
+def test_reconstructions_of_other_targets(files):
+    with pytest.raises(DataError, match=r"found\.safetensors: holds 2 targets, expected 3"):
+        certificate_table(files, SOTERIA, targets=(1, 2, 3))
+
+
+def convergence_table(files, **options):
+    paths = [files / "images.safetensors", files / "shards.parquet", files / "out.parquet"]
+    given = {"clients": 3, "images_per_client": 10, "rounds": 20, "moments": 3, "repetitions": 2, **options}
+    jobs.convergence_job("mnist", "iid", 0, *paths, **given)
+    return tables.CONVERGENCE.read(paths[-1])
+
+
+def test_convergence(files):
+    table = convergence_table(files, rates=(0.25, 0.5))
+    assert table["mask"].unique().tolist() == ["none", "soteria-25", "soteria-50", "random-50"]
+    assert (table.groupby("mask").size() == 4 * 2).all()
+    assert table["clients"].unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("options", [{"clients": 5}, {"images_per_client": 13}])
+def test_convergence_without_enough_images(files, options):
+    with pytest.raises(DataError, match="wanted"):
+        convergence_table(files, **options)
+
+
+@pytest.mark.parametrize(("architecture", "words"), [("lenet", "-DP for a client"), ("convnet", "batch-norm buffers")])
+def test_accounting(files, architecture, words):
+    width = 2 if architecture == "convnet" else None
+    model = ModelSettings(architecture=architecture, width=width)
+    noisy = DefenseSettings(method="gaussian", std=5.0, clip=1.0)
+    job = TrainJob(model=model, train=TrainSettings(rounds=5, fraction=0.5), defense=noisy)
+    if architecture == "convnet":  # an image large enough for its two pools
+        data = ImageSet.read(files / "images.safetensors")
+        wide = {name: values.repeat(1, 1, 2, 2) if values.ndim == 4 else values for name, values in vars(data).items()}
+        ImageSet(**wide).write(files / "images.safetensors", {})
+    jobs.accounting_job(run_of(), job, files / "images.safetensors", files / "shards.parquet", files / "out.parquet")
+    table = tables.ACCOUNTING.read(files / "out.parquet")
+    assert table["guarantee"].str.contains(words).all()
+    assert table["sampled"].tolist() == [2, 2]
+    assert table["clients"].tolist() == [CLIENTS] * 2

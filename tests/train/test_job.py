@@ -1,0 +1,129 @@
+import pandas as pd
+import pytest
+import torch
+
+from fldrep.errors import DataError
+from fldrep.grid import Run
+from fldrep.models import build_model, model_for
+from fldrep.records import SHARDS, UTILITY
+from fldrep.settings import DefenseSettings, ModelSettings, TrainJob, TrainSettings
+from fldrep.tensors import read_checkpoint, read_metadata
+from fldrep.train import job as job_module
+from fldrep.train.job import read_shards, train_run
+
+RUN = Run("mnist", "small-lenet", "dealt", "noisy", 3)
+JOB = TrainJob(
+    model=ModelSettings(architecture="lenet", init="uniform"),
+    train=TrainSettings(rounds=2, checkpoints=[0, 2], fraction=0.6, batch_size=8, lr=0.1),
+    defense=DefenseSettings(method="gaussian", std=0.01),
+)
+
+
+@pytest.fixture
+def files(data, shards, tmp_path):
+    paths = {name: tmp_path / name for name in ("images", "shards", "history", "checkpoints")}
+    data.write(paths["images"], {})
+    rows = [
+        {"client": client, "index": int(i), "label": int(data.train_labels[i])}
+        for client, held in enumerate(shards)
+        for i in held
+    ]
+    SHARDS.write(rows, paths["shards"])
+    return paths
+
+
+def test_a_job_writes_its_history_and_checkpoints(files, data):
+    train_run(RUN, JOB, **files, code="abc")
+    history = UTILITY.read(files["history"])
+    assert history["round"].tolist() == [0, 1, 2]
+    first = history.iloc[1]
+    assert (first["model"], first["defense"], first["method"], first["std"], first["seed"], first["code"]) == (
+        "small-lenet",
+        "noisy",
+        "gaussian",
+        0.01,
+        3,
+        "abc",
+    )
+    model = build_model("lenet", data.shape, data.classes)
+    for round in (0, 2):
+        state = read_checkpoint(files["checkpoints"], round, model.state_dict())
+        model.load_state_dict(state)
+    untrained = read_checkpoint(files["checkpoints"], 0, model.state_dict())
+    expected = model_for(RUN, JOB.model, data).state_dict()
+    assert all(torch.equal(value, untrained[name]) for name, value in expected.items())
+    assert read_metadata(files["checkpoints"])["code"] == "abc"
+    assert {path.name for path in files["images"].parent.iterdir()} == {*files}
+
+
+def test_a_job_killed_before_its_end_goes_on(files, monkeypatch):
+    train_run(RUN, JOB, **files)
+    expected = UTILITY.read(files["history"])
+    for name in ("history", "checkpoints"):
+        files[name].unlink()
+    steady = job_module.train
+
+    def eager(*args, **named):
+        return steady(*args, **named, save_every_s=0.0)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_module, "train", eager)
+    with monkeypatch.context() as broken:
+        broken.setattr(job_module, "write_checkpoints", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(RUN, JOB, **files)
+    assert files["checkpoints"].with_name("checkpoints.resume.safetensors").exists()
+    train_run(RUN, JOB, **files, workers=2)
+    seconds = ["train_s", "defense_s", "evaluate_s"]
+    pd.testing.assert_frame_equal(UTILITY.read(files["history"]).drop(columns=seconds), expected.drop(columns=seconds))
+    assert {path.name for path in files["images"].parent.iterdir()} == {*files}
+
+
+def test_first_weights_are_named_by_data_model_and_seed(data):
+    def weights(**changed):
+        run = Run(**{**vars(RUN), **changed})
+        return model_for(run, JOB.model, data).head.weight
+
+    assert torch.equal(weights(), weights(partition="other", defense="none"))
+    for changed in ({"dataset": "cifar10"}, {"model": "other"}, {"seed": 4}):
+        assert not torch.equal(weights(), weights(**changed))
+
+
+def test_normalisation_follows_the_model_settings(files, monkeypatch):
+    seen = []
+    steady = job_module.train
+    monkeypatch.setattr(
+        job_module, "train", lambda *a, **named: seen.append(named["normalisation"]) or steady(*a, **named)
+    )
+    for setting in ("dataset", "none"):
+        model = JOB.model.model_copy(update={"normalisation": setting})
+        train_run(RUN, JOB.model_copy(update={"model": model}), **files)
+    assert [(one.mean, one.std) for one in seen] == [((0.13066,), (0.30811,)), ((0.0,), (1.0,))]
+
+
+def test_shards_that_do_not_fit_the_images_are_refused(files):
+    with pytest.raises(DataError, match=r"shards: index \d+ is not a position among 50 training images"):
+        read_shards(files["shards"], 50)
+    SHARDS.write([], files["shards"])
+    with pytest.raises(DataError, match="deals no image"):
+        read_shards(files["shards"], 50)
+
+
+def test_accuracy_is_measured_on_as_many_test_images_as_asked(files):
+    few = JOB.model_copy(update={"train": JOB.train.model_copy(update={"test_images": 7})})
+    train_run(RUN, few, **files)
+    assert set(UTILITY.read(files["history"])["test_images"]) == {7}
+
+
+def test_the_fast_masks_agreement_with_the_exact_one_is_recorded_at_checkpoints(files):
+    defense = DefenseSettings(method="soteria", rate=0.5)
+    train_run(RUN, JOB.model_copy(update={"defense": defense}), **files)
+    history = UTILITY.read(files["history"]).set_index("round")
+    assert set(history["train_scores"]) == {"variance"}
+    assert history["agreement"].isna().tolist() == [False, True, False]
+    assert (history["agreement"].dropna() > 0.8).all()  # chance is 0.5
+    exact = DefenseSettings(method="soteria", rate=0.5, train_scores="exact")
+    train_run(RUN, JOB.model_copy(update={"defense": exact}), **files)
+    assert UTILITY.read(files["history"])["agreement"].isna().all()

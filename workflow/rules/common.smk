@@ -1,0 +1,94 @@
+# What all rules share: the package, the config as a grid of jobs, and where results lie.
+import sys
+from pathlib import Path
+
+SOURCE = Path(workflow.basedir).parent
+sys.path.insert(0, str(SOURCE))
+
+from fldrep import grid
+from fldrep.devices import gpus_visible
+from fldrep.errors import FLDRepError
+from fldrep.figures import FIGURES
+from fldrep.provenance import code_digest, share_package, text_digest
+from fldrep.settings import ATTACK_MODULES, parse_config, stable_json
+from snakemake.exceptions import WorkflowError
+
+try:
+    CONFIG = parse_config(config)
+    GRID = grid.grid_of(CONFIG)
+except FLDRepError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{CONFIG.name}"
+REPORTS = f"reports/{CONFIG.name}"
+LOGS = f"logs/{CONFIG.name}"
+
+IMAGES, SHARDS, HISTORY, CHECKPOINTS, ATTEMPTS, RECONSTRUCTIONS = (
+    f"{RESULTS}/{pattern}"
+    for pattern in (
+        grid.IMAGES,
+        grid.SHARDS,
+        grid.HISTORY,
+        grid.CHECKPOINTS,
+        grid.ATTEMPTS,
+        grid.RECONSTRUCTIONS,
+    )
+)
+
+# The package is found from any working directory, and in a rule's own environment.
+share_package()
+
+
+# What the page is written with beside its code: a sentence for each figure (where its command looks), and the template.
+CAPTIONS = SOURCE / "workflow" / "report"
+TEMPLATES = SOURCE / "fldrep" / "report" / "templates"
+
+
+wildcard_constraints:
+    dataset="[a-z0-9-]+",
+    model="[a-z0-9-]+",
+    partition="[a-z0-9-]+",
+    defense="[a-z0-9-]+",
+    attack="[a-z0-9-]+",
+    seed=r"\d+",
+    round=r"\d+",
+    block=r"\d+",
+
+
+def run_of(wildcards):
+    """The training run that wildcards name."""
+    return grid.Run(
+        wildcards.dataset,
+        wildcards.model,
+        wildcards.partition,
+        wildcards.defense,
+        int(wildcards.seed),
+    )
+
+
+def train_settings(wildcards):
+    """What a training run depends on, as JSON."""
+    return stable_json(grid.train_job(CONFIG, run_of(wildcards)))
+
+
+def attack_settings(wildcards):
+    """What an attack job depends on, as JSON."""
+    block = grid.Block(
+        run_of(wildcards),
+        int(wildcards.round),
+        wildcards.attack,
+        int(wildcards.block),
+    )
+    return stable_json(grid.attack_job(CONFIG, GRID, block))
+
+
+def attack_code(wildcards):
+    """Digest of what an attack job runs: the job itself and the preset."""
+    preset = CONFIG.attacks[wildcards.attack].preset
+    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset])
+
+
+def gpus_wanted(wildcards):
+    """1 where attacks run on a GPU: asked for, or found on this machine."""
+    device = CONFIG.engine.device
+    return int(device == "cuda" or (device == "auto" and bool(gpus_visible())))

@@ -1,0 +1,26 @@
+rule figures:
+    input:
+        attacks=rules.metrics.output.attacks,
+        utility=rules.metrics.output.utility,
+        gallery=rules.metrics.output.gallery,
+    output:
+        report(
+            f"{REPORTS}/figures/{{figure}}.png",
+            caption="../report/{figure}.rst",
+            category="Figures",
+        ),
+    log:
+        f"{LOGS}/figures/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    conda:
+        "../envs/plots.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=lambda wildcards: code_digest(f"fldrep.figures.{wildcards.figure}"),
+    shell:
+        "python -m fldrep figures --figure {wildcards.figure} --attacks {input.attacks:q} --utility {input.utility:q} "
+        "--gallery {input.gallery:q} --out {output:q} > {log:q} 2>&1"

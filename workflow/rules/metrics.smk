@@ -1,0 +1,26 @@
+rule metrics:
+    input:
+        [block.path(ATTEMPTS) for block in GRID.blocks()],
+        [block.path(RECONSTRUCTIONS) for block in GRID.blocks()],
+        [run.path(HISTORY) for run in GRID.runs],
+        [IMAGES.format(dataset=dataset) for dataset in GRID.datasets()],
+    output:
+        attacks=f"{RESULTS}/metrics/attacks.parquet",
+        utility=f"{RESULTS}/metrics/utility.parquet",
+        gallery=f"{RESULTS}/metrics/gallery.safetensors",
+    log:
+        f"{LOGS}/metrics.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=3500,
+        runtime=60,
+    params:
+        # The job derives its inputs from the grid, as the list of files may be longer than a command line.
+        settings=stable_json(grid.metrics_job(CONFIG)),
+        results=lambda wildcards, output: Path(output.attacks).parents[1],
+        code=code_digest("fldrep.metrics.collect", "fldrep.grid"),
+    shell:
+        "python -m fldrep metrics --settings {params.settings:q} --results {params.results:q} "
+        "--attacks {output.attacks:q} --utility {output.utility:q} --gallery {output.gallery:q} > {log:q} 2>&1"
