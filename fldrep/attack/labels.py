@@ -72,10 +72,13 @@ def inferred_counts(model: Model, seen: Mapping[str, Tensor], batch: int) -> Ten
 def whole_shares(shares: Tensor, total: int) -> Tensor:
     """Whole numbers in proportion to shares that sum to `total`, by largest remainder. Shape: (N, K) -> (N, K), int64.
 
-    >>> whole_shares(torch.tensor([[0.5, 0.3, 0.2]]), 4).tolist()
-    [[2, 1, 1]]
+    Shares that are all 0 say nothing: the whole numbers are then as even as can be.
+
+    >>> whole_shares(torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 0.0]]), 4).tolist()
+    [[2, 1, 1], [2, 1, 1]]
     """
-    exact = shares * total / shares.sum(1, keepdim=True).clamp_min(torch.finfo(shares.dtype).tiny)
+    shares = torch.where(shares.sum(1, keepdim=True) > 0, shares, torch.ones_like(shares))
+    exact = shares * total / shares.sum(1, keepdim=True)
     whole = exact.floor()
     left = total - whole.sum(1, keepdim=True)
     rank = (exact - whole).argsort(dim=1, descending=True, stable=True).argsort(1)

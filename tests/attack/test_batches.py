@@ -28,13 +28,23 @@ def test_labels_of_a_batch_are_read_from_the_last_layer(made):
 
 
 def test_counts_sum_to_the_batch(made):
-    noise = {name: torch.randn_like(value) for name, value in made.update.items()}
-    assert inferred_counts(made.model, noise, 7).sum(1).tolist() == [7, 7, 7]
+    drawn = torch.Generator().manual_seed(4)
+    for _ in range(20):
+        noise = {
+            name: torch.randn(value.shape, generator=drawn, dtype=value.dtype) for name, value in made.update.items()
+        }
+        assert inferred_counts(made.model, noise, 7).sum(1).tolist() == [7, 7, 7]
+
+
+def test_counts_sum_to_the_batch_where_the_update_says_nothing(made):
+    """Every class pushed up by more than any softmax: no class has evidence for it."""
+    update = {name: torch.ones_like(value) for name, value in made.update.items()}
+    assert inferred_counts(made.model, update, 7).sum(1).tolist() == [7, 7, 7]
 
 
 def test_whole_shares_go_by_largest_remainder():
-    shares = torch.tensor([[0.55, 0.15, 0.3], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
-    assert whole_shares(shares, 4).tolist() == [[2, 1, 1], [4, 0, 0], [2, 1, 1]]
+    shares = torch.tensor([[0.55, 0.15, 0.3], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    assert whole_shares(shares, 4).tolist() == [[2, 1, 1], [4, 0, 0], [2, 1, 1], [2, 1, 1]]
 
 
 def test_labels_of_a_batch_need_a_bias(lenet):
