@@ -20,6 +20,8 @@ METHODS = ("none", "soteria", "compression", "gaussian", "laplace")
 # count as protection: without a box constraint the normalised MSE of a readable image can exceed that of a grey one.
 ERROR = "mse_pixel"
 ERROR_NAMES = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}
+# The mean squared error of rounding pixels to 8 bits: a smaller one cannot be seen, nor saved to a picture.
+ROUNDING = 255.0**-2 / 12
 NO_INFORMATION = ("grey", "class_mean")
 
 SETTING = ["dataset", "model", "partition", "round"]
@@ -27,6 +29,10 @@ CELL = [*SETTING, "attack", "defense"]
 RUN_OF_MODEL = ["dataset", "model", "partition", "defense", "seed"]
 PAIR = ["seed", "target"]
 OF_DEFENSE = ["method", "rule", "rate", "std"]
+
+
+# The naive attacks that an adaptive one is a variant of, where its name does not say: the nearest one first.
+VARIANT_OF = {"r-matching": ("gs",), "strongest": ("gs", "dlg")}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,23 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Estimate:
     return Estimate(len(values), median, *map(float, resampled.confidence_interval))
 
 
+def share_interval(outcomes: Sequence[bool]) -> Estimate:
+    """The share of outcomes that are true, in the place of a median, and its 95 % interval.
+
+    Source: Wilson 1927, score interval. Fewer than 8 outcomes have no interval, as for `median_interval`.
+
+    >>> share_interval([True, False, False, False])
+    Estimate(n=4, median=0.25, low=None, high=None)
+    """
+    n, hits = len(outcomes), int(np.sum(outcomes))
+    if not n:
+        return Estimate(0, float("nan"))
+    if n < LEAST_FOR_INTERVAL:
+        return Estimate(n, hits / n)
+    interval = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    return Estimate(n, hits / n, float(interval.low), float(interval.high))
+
+
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
     """One row a target: the restart of the smallest gradient distance, which the attacker would hand in."""
     return attacks[attacks["chosen"]]
@@ -71,34 +94,64 @@ def converged(attacks: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["diverged"] & np.isfinite(rows["mse"])]
 
 
+def paired(rows: pd.DataFrame, reference: pd.DataFrame, column: str = ERROR) -> pd.DataFrame:
+    """A column of rows and of the reference, side by side: `one` and `other`, a row a target (and seed).
+
+    Only targets whose chosen restart converged in both are left.
+    """
+    one, other = (converged(frame).set_index(PAIR)[column] for frame in (rows, reference))
+    return pd.DataFrame({"one": one, "other": other}).dropna()
+
+
 def paired_differences(rows: pd.DataFrame, reference: pd.DataFrame, column: str = ERROR) -> pd.Series:
     """rows - reference of a column, for every target (and seed) whose chosen restart converged in both."""
-    one, other = (converged(frame).set_index(PAIR)[column] for frame in (rows, reference))
-    return (one - other).dropna().rename(column)
+    both = paired(rows, reference, column)
+    return (both["one"] - both["other"]).rename(column)
+
+
+def leads(attacks: pd.DataFrame, error: str = ERROR) -> pd.Series:
+    """How many times each target's error is below that of a grey image; 0 where the attack diverged."""
+    rows = chosen(attacks)
+    lead = rows[f"grey_{error}"] / rows[error].clip(lower=ROUNDING)
+    return lead.where(~rows["diverged"] & np.isfinite(rows["mse"]), 0.0)
+
+
+def credited(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
+    """The table with a column `credited`: the error, at least that of 8-bit rounding and at most that of a grey image.
+
+    Error beyond that of an attacker who answers "grey" is no protection; error below rounding is not seen.
+    """
+    return attacks.assign(credited=attacks[error].clip(lower=ROUNDING, upper=attacks[f"grey_{error}"]))
+
+
+def families(preset: str) -> tuple[str, ...]:
+    """The naive attacks a preset is a variant of, the nearest first: by its name up to a suffix, or by `VARIANT_OF`.
+
+    >>> families("gs-masked"), families("gs"), families("r-matching")
+    (('gs',), ('gs',), ('gs',))
+    """
+    return VARIANT_OF.get(preset, (preset.partition("-")[0],))
 
 
 def family(preset: str) -> str:
-    """The attack a preset is a variant of: an adaptive preset is its naive one and a suffix.
-
-    >>> family("gs-masked"), family("gs")
-    ('gs', 'gs')
-    """
-    return preset.partition("-")[0]
+    """The naive attack a preset is nearest to."""
+    return families(preset)[0]
 
 
 def is_adaptive(preset: str) -> bool:
     """Whether the preset knows of the defense."""
-    return family(preset) != preset
+    return preset not in families(preset)
 
 
 def naive_counterpart(attacks: pd.DataFrame, attack: str) -> str | None:
     """The naive attack to set an adaptive one against: of its family, nearest in iterations; None if none was run."""
     own = attacks[attacks["attack"] == attack].iloc[0]
-    naive = attacks[attacks["preset"] == family(own["preset"])]
-    if naive.empty:
-        return None
-    apart = (naive.groupby("attack")["iterations"].max() - own["iterations"]).abs()
-    return apart.index[int(apart.argmin())]
+    for preset in families(own["preset"]):
+        naive = attacks[attacks["preset"] == preset]
+        if len(naive):
+            apart = (naive.groupby("attack")["iterations"].max() - own["iterations"]).abs()
+            return apart.index[int(apart.argmin())]
+    return None
 
 
 def undefended(setting: pd.DataFrame, attack: str) -> pd.DataFrame:

@@ -113,3 +113,71 @@ def pictures(attacks: pd.DataFrame) -> dict[str, torch.Tensor]:
         found[original_key(row)] = picture
         found[gallery_key(row)] = picture + noise * 0.25 * (row.mse if row.mse == row.mse else 1e9) ** 0.5
     return found
+
+
+RUN = {"dataset": "mnist", "model": "lenet", "partition": "iid"}
+
+
+def of_run(defense, seed=0) -> dict:
+    """The columns `RUN` of a defense of `DEFENSES`."""
+    method, rule, rate, std, _ = DEFENSES[defense]
+    return {**RUN, "defense": defense, "method": method, "rule": rule, "rate": rate, "std": std, "seed": seed}
+
+
+def leakage_table(correlation, public=0.9, defenses=("none",), rounds=(0, 5), sizes=(1, 32), batches=8) -> pd.DataFrame:
+    """Rows of the table `leakage`: a correlation a batch size, `public` without a gradient."""
+    return pd.DataFrame([
+        {
+            **of_run(defense), "round": round, "batch_size": size, "batch": batch, "client": batch,
+            "classes_present": 2, "correlation": correlation[size] + 1e-4 * batch, "correlation_kept": 0.9,
+            "correlation_centred": 0.5, "correlation_public": public, "label_accuracy": 0.9,
+            "label_accuracy_public": 0.95, "label_accuracy_even": 0.3, "code": "0123456789abcdef",
+        }
+        for defense in defenses for round in rounds for size in sizes for batch in range(batches)
+    ])  # fmt: skip
+
+
+def certificate_table(distance, bound=1.0, targets=8, defense="soteria-80") -> pd.DataFrame:
+    """Rows of the table `certificate`: for each attack a measured distance, against one bound."""
+    return pd.DataFrame([
+        {
+            **of_run(defense), "round": 0, "attack": attack, "target": target, "restart": 0,
+            "representation_change": 2.0, "premise_gap": 0.5, "premise_holds": False, "distance": measured,
+            "farthest": 20.0, "norm_local": 2.0, "norm_segment": 3.0, "norm_layers": 50.0, "bound_local": bound,
+            "bound_segment": bound / 2, "bound_layers": bound / 25, "bound_any": bound / 50,
+            "holds_local": measured >= bound, "holds_segment": measured >= bound / 2,
+            "holds_layers": measured >= bound / 25, "holds_any": True, "code": "0123456789abcdef",
+        }
+        for attack, measured in distance.items() for target in range(targets)
+    ])  # fmt: skip
+
+
+def convergence_table(gap, bound=1.0, floor=0.0, kind="soteria", repetitions=8) -> pd.DataFrame:
+    """Rows of the table `convergence`: one mask and none, two rounds."""
+    return pd.DataFrame([
+        {
+            "dataset": "mnist", "partition": "iid", "seed": 0, "mask": mask, "kind": mask.split("-")[0],
+            "rate": 0.0 if mask == "none" else 0.4, "repetition": repetition, "round": round, "steps": 10 * round,
+            "gap": gap / round, "bound": bound / 2, "bound_defended": bound, "bound_covers": mask != "soteria-40",
+            "floor": floor if mask != "none" else 0.0, "crossing": 500.0 if floor else None, "projected": 0.0,
+            "clients": 10, "sampled": 5, "local_steps": 5, "smoothness": 1.0, "convexity": 0.1, "variance": 1.0,
+            "variance_defended": 1.0, "gradient_square": 1.0, "gradient_square_defended": 1.0, "heterogeneity": 0.1,
+            "distance_square": 1.0, "optimum": 1.0, "code": "0123456789abcdef",
+        }
+        for mask in ("none", f"{kind}-40") for round in (1, 2) for repetition in range(repetitions)
+    ])  # fmt: skip
+
+
+def accounting_table(epsilon, defense="gaussian-2") -> pd.DataFrame:
+    """Rows of the table `accounting`: both servers, one epsilon or none."""
+    return pd.DataFrame([
+        {
+            **of_run(defense), "clip": None if epsilon is None else 1.0, "server": server,
+            "neighbours": "one client's data replaced", "sampling": "10 of 100 clients a round", "rounds": 10,
+            "clients": 100, "sampled": 10, "participations": 10, "noise_multiplier": 1.0, "delta": 1e-3,
+            "epsilon": epsilon, "epsilon_pure": None,
+            "guarantee": "no guarantee: without clipping" if epsilon is None else f"({epsilon}, 0.001)-DP",
+            "code": "0123456789abcdef",
+        }
+        for server in ("each-update", "sum-only")
+    ])  # fmt: skip

@@ -1,0 +1,152 @@
+"""What a claim is judged on: the tables of one config, what was found in one cell of them, and when a cell counts.
+
+Errors are `summaries.ERROR`, the MSE on pixels clamped to [0, 1], as in the figures. On the other error, in normalised
+space and not clamped, an attacker without a box constraint (DLG) loses to the grey image by pixels that no image
+file can hold, so that a readable reconstruction may count as no attack at all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from fldrep.records import VERDICTS
+from fldrep.report.tables import interval_text, number
+from fldrep.settings import Config
+from fldrep.summaries import (
+    LEAST_FOR_INTERVAL,
+    SETTING,
+    Estimate,
+    converged,
+    credited,
+    is_adaptive,
+    leads,
+    median_interval,
+    undefended,
+)
+
+REPRODUCED, ONLY_NON_ADAPTIVE, NOT_REPRODUCED, TOO_WEAK, NOT_TESTABLE = VERDICTS
+
+# Below twice the grey image's precision an undefended "reconstruction" is hardly more than a guess at the colours, and
+# what a defense adds to its error tells nothing about reconstructions.
+LEAD = 2.0
+
+
+NOTHING = Estimate(0, float("nan"))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The final tables of one config, and the config."""
+
+    config: Config
+    attacks: pd.DataFrame
+    utility: pd.DataFrame
+    leakage: pd.DataFrame
+    certificate: pd.DataFrame
+    convergence: pd.DataFrame
+    accounting: pd.DataFrame
+
+    def settings(self) -> Iterator[tuple[dict, pd.DataFrame]]:
+        """Each attacked setting (data set, model, partition, round) and its rows, with the column `credited`."""
+        for values, rows in credited(self.attacks).groupby(SETTING, sort=True):
+            yield dict(zip(SETTING, values, strict=True)), rows
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found for a claim in one cell, and the verdict on it. Fields as in `records.CLAIMS`."""
+
+    verdict: str
+    measured: str
+    quantity: str = ""
+    estimate: Estimate = NOTHING
+    where: dict = field(default_factory=dict)
+    attack: str = ""
+    defense: str = ""
+    seeds: int = 0
+    iterations: str = ""
+    device: str = "cpu"
+
+
+def attacks_in(setting: pd.DataFrame, adaptive: bool) -> list[str]:
+    """Names of the attacks in some rows that do, or do not, know of the defense."""
+    presets = setting.groupby("attack")["preset"].first()
+    return [name for name, preset in presets.items() if is_adaptive(preset) == adaptive]
+
+
+def rows_of(setting: pd.DataFrame, attack: str, defense: str) -> pd.DataFrame:
+    """The rows of one attack on one defense."""
+    return setting[(setting["attack"] == attack) & (setting["defense"] == defense)]
+
+
+def lead_over_grey(rows: pd.DataFrame) -> Estimate:
+    """Median over targets of the grey image's error over the attack's, 0 where the attack diverged."""
+    return median_interval(leads(rows))
+
+
+def too_weak(setting: pd.DataFrame, attack: str) -> str | None:
+    """Why an attack cannot judge a defense in a setting, None if it can: undefended, it must beat grey by `LEAD`."""
+    rows = undefended(setting, attack)
+    if rows.empty:
+        return "the undefended client was not attacked"
+    lead = lead_over_grey(rows)
+    if lead.median >= LEAD:
+        return None
+    return (
+        f"undefended, {rows['attack'].iloc[0]} is {times_text(lead)} as precise as a grey image "
+        f"(n = {lead.n}); {LEAD:g} times are asked for"
+    )
+
+
+def strongest_adaptive(setting: pd.DataFrame, defense: str) -> str | None:
+    """The able adaptive attack with the least median error on a defense; None where none was run, or none is able.
+
+    A defense is judged by the worst that was tried; which attack that is, is one choice for all targets of the cell.
+    """
+    own = setting[setting["defense"] == defense]
+    able = [attack for attack in attacks_in(own, adaptive=True) if too_weak(setting, attack) is None]
+    errors = {attack: converged(rows_of(own, attack, defense))["credited"].median() for attack in able}
+    errors = {attack: error for attack, error in errors.items() if error == error}
+    return min(errors, key=errors.get) if errors else None
+
+
+def above(estimate: Estimate, threshold: float = 0.0) -> bool:
+    """Whether the whole interval lies above a threshold; never where there is no interval."""
+    return estimate.low is not None and estimate.low > threshold
+
+
+def few(estimate: Estimate) -> str | None:
+    """Why an estimate has no interval, None if it has one."""
+    if estimate.n >= LEAST_FOR_INTERVAL:
+        return None
+    return f"{estimate.n} targets converged on both sides; {LEAST_FOR_INTERVAL} are asked for"
+
+
+def found_in(rows: pd.DataFrame, where: dict, **known) -> Finding:
+    """A finding on attack rows: their seeds, attacks, defenses, iterations and devices filled in where not given."""
+    steps = rows.groupby("attack", sort=False)["iterations"].max()
+    filled = {
+        "attack": ", ".join(rows["attack"].unique()),
+        "defense": ", ".join(rows["defense"].unique()),
+        "iterations": ", ".join(f"{name} {count} iterations" for name, count in steps.items()),
+        "device": ", ".join(rows["device"].unique()),
+        "seeds": rows["seed"].nunique(),
+    }
+    return Finding(**{**filled, "where": where, **known})
+
+
+def median_text(estimate: Estimate, sign: str = "") -> str:
+    """A median with its interval and n."""
+    low, high = (float("nan") if end is None else end for end in (estimate.low, estimate.high))
+    return f"{interval_text(estimate.median, low, high, sign)} (n = {estimate.n})"
+
+
+def times_text(estimate: Estimate) -> str:
+    """How many times, to three digits at most.
+
+    >>> times_text(Estimate(8, 1.2345)), times_text(Estimate(8, 12345.0))
+    ('1.23 times', '12,300 times')
+    """
+    value = estimate.median
+    return f"{float(f'{value:.3g}'):,.0f} times" if abs(value) >= 1000 else f"{number(value)} times"

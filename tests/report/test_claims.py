@@ -1,0 +1,332 @@
+"""Each claim reaches each verdict it can reach, from tables made for it; the page shows what the table says."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from fldrep.records import ATTACKS, CLAIMS, UTILITY, VERDICTS
+from fldrep.report import attack_claims, claims, evidence, theory_claims
+from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, TOO_WEAK, Tables
+from fldrep.settings import parse_config
+from fldrep.theory.tables import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE
+
+THEORY = (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
+GREY = 0.08
+CONFIG = parse_config({
+    "name": "small",
+    "partitions": {"iid": {}},
+    "models": {"lenet": {}, "convnet-16": {"architecture": "convnet", "width": 16}},
+    "train": {"lenet": {"rounds": 10}, "convnet-16": {"rounds": 0}},
+    "defenses": {
+        "none": {},
+        "soteria-40": {"method": "soteria", "rate": 0.4},
+        "soteria-80": {"method": "soteria", "rate": 0.8},
+        "soteria-script-60": {"method": "soteria", "rate": 0.6, "rule": "reference-script"},
+        "inverse-40": {"method": "soteria", "rate": 0.4, "rule": "inverse"},
+        "representation-40": {"method": "soteria", "rate": 0.4, "rule": "inverse", "pruned": "representation"},
+        "compression-60": {"method": "compression", "rate": 0.6},
+        "gaussian-2": {"method": "gaussian", "std": 0.01},
+    },
+    "attacks": {
+        "gs": {"preset": "gs", "iterations": 100},
+        "gs-masked": {"preset": "gs-masked", "iterations": 100},
+        "dlg": {"preset": "dlg", "iterations": 100},
+    },
+    "grid": [{"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"]}],
+})  # fmt: skip
+SETTING = (("mnist", "lenet", "iid", 0),)
+
+
+@pytest.fixture
+def made(synthetic):
+    """Tables with given errors, in multiples of grey's, for each (attack, defense); others from the synthetic ones."""
+
+    def make(errors=None, targets=8, **tables):
+        attacks = pd.DataFrame(columns=ATTACKS.names)
+        if errors:
+            names = tuple(dict.fromkeys(defense for _, defense in errors))
+            table = synthetic.attack_table(targets, tuple({attack for attack, _ in errors}), names, SETTING)
+            levels = pd.Series([errors.get(cell) for cell in zip(table["attack"], table["defense"], strict=True)])
+            table["mse_pixel"] = GREY * levels.astype(float) * (1 + 0.01 * table["target"])
+            table["mse"], table["grey_mse_pixel"], table["grey_mse"] = table["mse_pixel"] * 12, GREY, GREY * 12
+            attacks = table[levels.notna()].reset_index(drop=True)
+        empty = {one.name: pd.DataFrame(columns=one.names) for one in (UTILITY, *THEORY)}
+        return Tables(CONFIG, attacks=attacks, **{**empty, **tables})
+
+    return make
+
+
+def trained(synthetic, lost, defenses=("none", "soteria-80", "gaussian-2"), rounds=10, seeds=(0, 1)):
+    """A table `utility` in which each defense ends at 0.9 less what it loses."""
+    table = synthetic.utility_table((("mnist", "lenet", "iid", rounds),), defenses, seeds)
+    ends = 0.9 - table["defense"].map(lost).fillna(0)
+    return table.assign(test_accuracy=(table["round"] / max(rounds, 1)) * ends)
+
+
+def verdicts(findings):
+    return [one.verdict for one in findings]
+
+
+STRONG = {("gs", "none"): 0.0005, ("gs", "gaussian-2"): 0.001, ("gs", "soteria-80"): 0.5}
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ({}, ONLY_NON_ADAPTIVE),  # 500 times, but no adaptive attack was run
+        ({("gs-masked", "soteria-80"): 0.5}, REPRODUCED),
+        ({("gs-masked", "soteria-80"): 0.01}, ONLY_NON_ADAPTIVE),
+        ({("gs", "gaussian-2"): 0.01}, NOT_REPRODUCED),  # 50 times
+        ({("gs", "soteria-80"): 500.0, ("gs", "gaussian-2"): 0.01}, NOT_REPRODUCED),  # beyond grey is not credited
+        ({("gs", "none"): 0.6}, TOO_WEAK),
+    ],
+)
+def test_the_ratio(made, synthetic, errors, verdict):
+    (found,) = attack_claims.mse_ratio(made(STRONG | errors, utility=trained(synthetic, {})))
+    assert found.verdict == verdict
+    assert found.defense == "soteria-80 / gaussian-2"
+    assert found.estimate.n == 8
+
+
+def test_the_ratio_needs_equal_accuracy_of_a_model_that_learned(made, synthetic):
+    for lost, verdict in (({"gaussian-2": 0.02}, NOT_TESTABLE), ({"gaussian-2": 0.01}, ONLY_NON_ADAPTIVE)):
+        assert verdicts(attack_claims.mse_ratio(made(STRONG, utility=trained(synthetic, lost)))) == [verdict]
+    untrained = trained(synthetic, {}, rounds=0)
+    (found,) = attack_claims.mse_ratio(made(STRONG, utility=untrained))
+    assert found.verdict == NOT_TESTABLE
+    assert found.estimate.median == pytest.approx(500)
+    assert "no accuracy" in found.measured
+
+
+def test_the_ratio_needs_eight_targets(made, synthetic):
+    tables = made(STRONG, targets=7, utility=trained(synthetic, {}))
+    assert verdicts(attack_claims.mse_ratio(tables)) == [NOT_TESTABLE]
+
+
+def test_a_diverged_attack_credits_no_defense(made, synthetic):
+    tables = made(STRONG, targets=9, utility=trained(synthetic, {}))
+    lost = (tables.attacks["defense"] == "soteria-80") & (tables.attacks["target"] == 8)
+    tables.attacks.loc[lost, ["diverged", "mse_pixel"]] = [True, 1e9]
+    (found,) = attack_claims.mse_ratio(tables)
+    assert found.estimate.n == 8
+    assert found.estimate.high < 510
+
+
+def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, synthetic):
+    errors = STRONG | {("gs", "compression-60"): 0.25}
+    defenses = ("none", "soteria-80", "gaussian-2", "compression-60")
+    (found,) = attack_claims.mse_ratio(made(errors, utility=trained(synthetic, {}, defenses)))
+    assert found.defense == "soteria-80 / gaussian-2"
+    assert "over the best baseline 2.00" in found.measured
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"),
+    [({"soteria-80": 0.01}, REPRODUCED), ({"soteria-80": 0.02}, NOT_REPRODUCED), ({"none": 0.75}, NOT_TESTABLE)],
+)
+def test_accuracy(made, synthetic, lost, verdict):
+    (found,) = attack_claims.accuracy(made(utility=trained(synthetic, lost)))
+    assert found.verdict == verdict
+    assert (found.seeds, found.estimate.low) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [({}, REPRODUCED), ({("gs", "soteria-40"): 0.6}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, TOO_WEAK)],
+)
+def test_the_tolerated_rate(made, errors, verdict):
+    (found,) = attack_claims.tolerated_rate(made({("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4} | errors))
+    assert found.verdict == verdict
+
+
+RULES = {("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4, ("gs", "soteria-80"): 0.6}
+KNOWING = {("gs-masked", "soteria-40"): 0.2, ("gs-masked", "soteria-80"): 0.3}
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ({}, ONLY_NON_ADAPTIVE),
+        (KNOWING, REPRODUCED),
+        (KNOWING | {("gs-masked", "soteria-80"): 0.1}, ONLY_NON_ADAPTIVE),
+        ({("gs", "soteria-80"): 0.3}, NOT_REPRODUCED),
+        ({("gs", "soteria-40"): 2.0, ("gs", "soteria-80"): 3.0}, NOT_REPRODUCED),  # both worse than grey
+        ({("gs", "none"): 0.6}, TOO_WEAK),
+    ],
+)
+def test_the_inverse_rule(made, errors, verdict):
+    tables = made(RULES | errors)
+    inverse = tables.attacks["defense"] == "soteria-80"
+    tables.attacks.loc[inverse, ["defense", "rule", "rate"]] = ["inverse-40", "inverse", 0.4]
+    (found,) = attack_claims.inverse_rule(tables)
+    assert found.verdict == verdict
+    assert found.defense == "soteria-40, inverse-40"
+
+
+def test_rules_are_compared_only_where_all_else_is_equal(made):
+    pairs = attack_claims.rule_pairs(made(), list(CONFIG.defenses))
+    assert pairs == [("inverse-40", "soteria-40")]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ({}, REPRODUCED),
+        ({("gs-masked", "soteria-80"): 0.7}, NOT_REPRODUCED),
+        ({("gs", "soteria-80"): 0.05}, NOT_TESTABLE),  # nothing gained, nothing to take back
+        ({("gs", "none"): 0.6}, TOO_WEAK),
+    ],
+)
+def test_adaptive_attacks(made, errors, verdict):
+    levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9, ("gs-masked", "soteria-80"): 0.2} | errors
+    (found,) = attack_claims.adaptive_attacks(made(levels))
+    assert found.verdict == verdict
+    if verdict == REPRODUCED:
+        assert "88 % taken back" in found.measured
+
+
+def test_the_strongest_adaptive_attack_judges(made):
+    levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9, ("gs-masked", "soteria-80"): 0.7}
+    levels |= {("gs-drop", "soteria-80"): 0.2}
+    (found,) = attack_claims.adaptive_attacks(made(levels))
+    assert found.attack == "gs, gs-drop"
+
+
+@pytest.mark.parametrize(("live", "verdict"), [(0.25, REPRODUCED), (0.55, NOT_REPRODUCED)])
+def test_dead_features(made, live, verdict):
+    tables = made({("gs", "none"): 0.1, ("gs", "soteria-script-60"): 0.9})
+    tables.attacks["live_rate"] = live
+    (found,) = attack_claims.dead_features(tables)
+    assert found.verdict == verdict
+    assert found.estimate.median == pytest.approx(0.6 - live)
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(0, NOT_REPRODUCED), (1, REPRODUCED)])
+def test_divergence(made, lost, verdict):
+    tables = made({("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9})
+    tables.attacks.loc[tables.attacks["defense"] == "none", "diverged"] = [True] * lost + [False] * (8 - lost)
+    (found,) = attack_claims.divergence(tables)
+    assert found.verdict == verdict
+    assert found.estimate.median == lost / 8
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [({}, REPRODUCED), ({("gs", "soteria-80"): 0.9}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, TOO_WEAK)],
+)
+def test_worse_than_grey(made, errors, verdict):
+    levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 1.5, ("gs", "compression-60"): 0.4} | errors
+    (found,) = attack_claims.worse_than_grey(made(levels))
+    assert found.verdict == verdict
+    if verdict == REPRODUCED:
+        assert (found.estimate.n, found.estimate.median) == (2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "public", "verdict"),
+    [
+        ({1: 1.0, 32: 0.99}, 0.9, REPRODUCED),
+        ({1: 1.0, 32: 0.9}, 0.8, NOT_REPRODUCED),
+        ({1: 1.0, 32: 0.99}, 0.995, TOO_WEAK),
+    ],
+)
+def test_leakage(made, synthetic, correlation, public, verdict):
+    table = synthetic.leakage_table(correlation, public, ("none", "soteria-80"))
+    (found,) = theory_claims.leakage(made(leakage=table))
+    assert found.verdict == verdict
+    assert found.estimate.n == 8
+    assert theory_claims.leakage(made(leakage=synthetic.leakage_table(correlation, defenses=("soteria-80",)))) == []
+
+
+def test_leakage_of_few_batches_is_not_judged(made, synthetic):
+    table = synthetic.leakage_table({32: 0.99}, sizes=(32,), batches=7)
+    assert verdicts(theory_claims.leakage(made(leakage=table))) == [NOT_TESTABLE]
+
+
+@pytest.mark.parametrize(
+    ("distances", "verdict"),
+    [
+        ({"gs": 2.0, "gs-masked": 1.5}, REPRODUCED),
+        ({"gs": 2.0, "gs-masked": 0.5}, ONLY_NON_ADAPTIVE),
+        ({"gs": 2.0}, ONLY_NON_ADAPTIVE),
+        ({"gs": 0.5, "gs-masked": 0.5}, NOT_REPRODUCED),
+        ({"gs": float("nan")}, NOT_TESTABLE),
+    ],
+)
+def test_the_certificate(made, synthetic, distances, verdict):
+    (found,) = theory_claims.certificate(made(certificate=synthetic.certificate_table(distances)))
+    assert found.verdict == verdict
+    if verdict == NOT_REPRODUCED:
+        assert "holds 0 of 8 against published attacks" in found.measured
+
+
+@pytest.mark.parametrize(
+    ("gap", "floor", "kind", "verdict"),
+    [
+        (0.5, 0.0, "random", REPRODUCED),
+        (2.0, 0.0, "random", NOT_REPRODUCED),
+        (0.5, 0.1, "soteria", NOT_REPRODUCED),
+    ],
+)
+def test_convergence(made, synthetic, gap, floor, kind, verdict):
+    table = synthetic.convergence_table(gap, floor=floor, kind=kind)
+    (found,) = theory_claims.convergence(made(convergence=table))
+    assert found.verdict == verdict
+    assert ("cannot hold" in found.measured) == (floor > 0)
+
+
+@pytest.mark.parametrize(("epsilon", "verdict"), [(2.0, REPRODUCED), (100.0, NOT_REPRODUCED), (None, NOT_REPRODUCED)])
+def test_accounting(made, synthetic, epsilon, verdict):
+    (found,) = theory_claims.accounting(made(accounting=synthetic.accounting_table(epsilon)))
+    assert found.verdict == verdict
+
+
+# ---- what counts
+
+
+def test_an_attack_that_mostly_diverges_is_too_weak(made):
+    tables = made({("gs", "none"): 0.1})
+    assert evidence.too_weak(tables.attacks, "gs") is None
+    tables.attacks.loc[:4, "diverged"] = True
+    assert "0 times as precise" in evidence.too_weak(tables.attacks, "gs")
+
+
+# ---- the table and the page
+
+
+def test_every_claim_has_a_row_and_the_table_is_valid(made, synthetic, tmp_path):
+    full = made(
+        STRONG,
+        utility=trained(synthetic, {}),
+        leakage=synthetic.leakage_table({1: 1.0, 32: 0.99}),
+        convergence=synthetic.convergence_table(0.5),
+    )
+    for tables in (full, made()):
+        table = claims.claims_table(tables, "config/small.yaml")
+        CLAIMS.write(table, tmp_path / "claims.parquet")
+        again = CLAIMS.read(tmp_path / "claims.parquet")
+        assert list(again["claim"].unique()) == list(claims.CLAIMED)
+        assert set(again["verdict"]) <= set(VERDICTS)
+        assert again["command"].str.contains("reports/small/claims.parquet --configfile config/small.yaml").all()
+    assert (again["verdict"] == NOT_TESTABLE).all()
+    row = claims.claims_table(full, "x.yaml").set_index("claim").loc["mse-ratio"]
+    assert row["scale"] == "config small, lenet, 10 rounds, gs 100 iterations"
+    assert (row["n"], row["round"], row["device"]) == (8, 0, "cpu float32")
+
+
+def test_the_page_says_what_the_table_says_and_escapes_it(made, synthetic):
+    hostile = "<script>alert(1)</script>"
+    table = claims.claims_table(
+        made(STRONG, utility=trained(synthetic, {}), leakage=synthetic.leakage_table({1: 1.0, 32: 0.99})), "c.yaml"
+    )
+    table.loc[0, "measured"] = hostile
+    text = claims.claims_page("small", table)
+    assert hostile not in text
+    assert not re.search(r"https?:|<script|<link|url\(|src=", text)
+    for row in table[1:].itertuples():
+        assert row.verdict in text
+    for title in (claim.title for claim in claims.CLAIMED.values()):
+        assert title in text
+    counted = re.findall(r'<span class="verdict \w+">([a-z -]+)</span> × (\d+)', text)
+    assert sum(int(count) for _, count in counted) == len(table)
