@@ -2,7 +2,8 @@
 
 The two loops of the recursion (Nocedal 1980; Nocedal and Wright, algorithm 7.4) are written as four products with the
 stored pairs and two triangular solves, with R[i, j] = s_i . y_j: the first loop is R a = -S g, the second
-R' e = diag(R) a - h Y q, with q = -g - Y'a and the direction h q + S'e.
+R' e = diag(R) a - h Y q, with q = -g - Y'a and the direction h q + S'e. Vectors stand as rows, a' R' = -g' S' and so
+on: batched products of a row run at the speed of memory, those of a column up to ten times slower on a CPU.
 """
 
 from collections.abc import Callable
@@ -54,34 +55,33 @@ class Memory:
         self.next = torch.where(where, (self.next + 1) % self.steps.shape[1], self.next)
         products = torch.zeros_like(self.products)
         products[:, :-1, :-1] = self.products[:, 1:, 1:]
-        products[:, :, -1] = self._by_age(self.steps[:, : self.used] @ change[:, :, None])
+        products[:, :, -1] = self._by_age(change[:, None] @ self.steps[:, : self.used].mT).squeeze(1)
         self.products = freeze(where, products, self.products)
         self.scale = torch.where(where, curvature / change.square().sum(1), self.scale)
 
     def direction(self, slope: Tensor) -> Tensor:
         """Minus the approximate inverse Hessian times the slope. Shape: (P, D) -> (P, D)."""
         steps, changes = self.steps[:, : self.used], self.changes[:, : self.used]
-        scale, slope = self.scale[:, None, None], slope[:, :, None]
-        right = -self._by_age(steps @ slope)[:, :, None]
-        first = torch.linalg.solve_triangular(self.products, right, upper=True)
-        rest = -slope - changes.mT @ self._by_slot(first)
-        right = self.products.diagonal(dim1=1, dim2=2)[:, :, None] * first
-        right = right - scale * self._by_age(changes @ rest)[:, :, None]
-        second = torch.linalg.solve_triangular(self.products.mT, right, upper=False)
-        return (scale * rest + steps.mT @ self._by_slot(second)).squeeze(2)
+        scale, slope, lower = self.scale[:, None, None], slope[:, None], self.products.mT
+        right = -self._by_age(slope @ steps.mT)
+        first = torch.linalg.solve_triangular(lower, right, upper=False, left=False)
+        rest = -slope - self._by_slot(first) @ changes
+        right = lower.diagonal(dim1=1, dim2=2)[:, None] * first - scale * self._by_age(rest @ changes.mT)
+        second = torch.linalg.solve_triangular(self.products, right, upper=True, left=False)
+        return (scale * rest + self._by_slot(second) @ steps).squeeze(1)
 
     def _by_age(self, values: Tensor) -> Tensor:
-        """One number a used slot, (P, used, 1), as one a pair, oldest first, (P, M)."""
+        """One number a used slot, (P, 1, used), as one a pair, oldest first, (P, 1, M)."""
         history = self.steps.shape[1]
         ages = torch.arange(history, device=values.device)
-        whole = torch.nn.functional.pad(values.squeeze(2), (0, history - self.used))
-        return whole.gather(1, (self.next[:, None] + ages) % history)
+        whole = torch.nn.functional.pad(values, (0, history - self.used))
+        return whole.gather(2, (self.next[:, None, None] + ages) % history)
 
     def _by_slot(self, values: Tensor) -> Tensor:
-        """The inverse of `_by_age`: (P, M, 1) -> (P, used, 1)."""
+        """The inverse of `_by_age`: (P, 1, M) -> (P, 1, used)."""
         history = self.steps.shape[1]
         slots = torch.arange(self.used, device=values.device)
-        return values.squeeze(2).gather(1, (slots - self.next[:, None]) % history)[:, :, None]
+        return values.gather(2, (slots - self.next[:, None, None]) % history)
 
 
 @dataclass

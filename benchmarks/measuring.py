@@ -1,0 +1,69 @@
+"""What the benchmarks measure with: networks, targets, and the clock between two steps of an attack."""
+
+from collections.abc import Callable
+from time import process_time
+
+import torch
+from torch import Tensor
+
+import fldrep
+from fldrep.models import Model, build_model
+
+NETWORKS = {"lenet": ("lenet", None, "uniform")} | {
+    f"convnet-{width}": ("convnet", width, "default") for width in (8, 14, 16, 20, 28, 32, 40, 64)
+}
+
+
+def network(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
+    """An untrained network for images (3, 32, 32), as the reference initialises it."""
+    architecture, width, init = NETWORKS[name]
+    return build_model(architecture, init=init, width=width, dtype=dtype).eval().to(device)
+
+
+def images(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Random images in [-1, 1], (count, 3, 32, 32)."""
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype) * 2 - 1
+
+
+def targets(model: Model, count: int) -> tuple[dict[str, Tensor], Tensor]:
+    """The undefended updates of `count` targets and their labels, on the model's device."""
+    like = model.head.weight
+    labels = (torch.arange(count) % 10).to(like.device)
+    return fldrep.client_update(model, images(count, like.dtype).to(like.device), labels), labels
+
+
+class StepClock:
+    """Stands where an attack expects `tqdm`, and notes the time after each step."""
+
+    def __init__(self, now: Callable[[], float] = process_time):
+        self.now, self.times = now, []
+
+    def __call__(self, total: int, desc: str) -> "StepClock":
+        return self
+
+    def __enter__(self) -> "StepClock":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def update(self, steps: int) -> None:
+        self.times.append(self.now())
+
+
+def step_seconds(
+    model: Model, count: int, attack: str, steps: int, now: Callable[[], float] = process_time, **options
+) -> float:
+    """Seconds a step of an attack on `count` targets at once, without the first step and what surrounds the loop."""
+    clock = StepClock(now)
+    seen, labels = targets(model, count)
+    known = labels if attack == "gs" else None
+    fldrep.reconstruct(model, seen, known, attack=attack, iterations=steps + 1, chunk=count, progress=clock, **options)
+    return (clock.times[-1] - clock.times[0]) / steps
+
+
+def seconds(work: Callable[[], object], now: Callable[[], float] = process_time) -> float:
+    """How long a piece of work takes."""
+    began = now()
+    work()
+    return now() - began
