@@ -4,6 +4,7 @@ Importing this module does not import torch: the Snakefile reads it.
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +16,12 @@ from fldrep.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Rate = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # what every table and every package takes for a whole number
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Clients = Annotated[int, Field(ge=1, le=60_000)]  # each needs an image, and no data set known here has more
+Targets = Annotated[int, Field(ge=1, le=50_000)]  # every data set known here has so many
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
 def option(default: Any, meaning: str, *, unit: str = "", source: str = "", **limits: Any) -> Any:
@@ -60,7 +65,7 @@ class PartitionSettings(Section):
     """How training images are dealt to clients."""
 
     method: Literal["iid", "classes", "dirichlet"] = option("iid", "how training images are dealt to clients")
-    clients: Positive = option(100, "number of clients", source="recalled from the paper (R)")
+    clients: Clients = option(100, "number of clients", source="recalled from the paper (R)")
     classes_per_client: Positive | None = option(
         None, "exact number of classes each client holds (method classes)", source="2: recalled from the paper (R)"
     )
@@ -272,14 +277,14 @@ class GridEntry(Section):
     defenses: list[Name] = option(..., "names from `defenses`", min_length=1)
     rounds: list[Natural] = option([0], "checkpoints attacked; each must be one that training keeps")
     attacks: list[Name] = option([], "names from `attacks`; none means training only")
-    targets: Positive = option(8, "images attacked for each combination", unit="images")
+    targets: Targets = option(8, "images attacked for each combination", unit="images")
 
 
 class EngineSettings(Section):
     """How attacks are computed."""
 
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where tensors live; auto takes a GPU if there is one")
-    threads: Positive = option(1, "torch threads a job", unit="threads")
+    threads: Threads = option(1, "torch threads a job", unit="threads")
     block: Positive = option(8, "targets one attack job works on", unit="targets")
     chunk: Positive = option(
         64, "targets x restarts worked at once; part of what makes a float32 result", unit="problems"
@@ -393,8 +398,11 @@ def _checked(validate: Callable[[], Section]) -> Section:
         raise ConfigError("; ".join(_fault(one) for one in error.errors())) from None
 
 
+LONGEST_SHOWN = 120  # characters of a wrong value
+
+
 def _fault(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "config"
+    where = ".".join(_plain(part) for part in error["loc"] if part != "[key]") or "config"
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key"
     if error["type"] == "missing":
@@ -402,14 +410,46 @@ def _fault(error: dict[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}" if error["loc"] else message
-    return f"{where}: {error['input']!r}: {message}"
+    if error["type"] in ("int_type", "float_type") and _is_number(error["input"]):
+        message += f"; this is text, write {_as_yaml(error['input'])}"
+    return f"{where}: {shown(error['input'])}: {message}"
+
+
+def _plain(key: object) -> str:
+    """A key as it stands, or quoted where it would break the line."""
+    return shown(key) if isinstance(key, str) and not key.isprintable() else str(key)
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: on one line, and not longer than one can read."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _as_yaml(text: str) -> str:
+    """A number as YAML 1.1 reads one: without quotes, and with a point where there is an exponent.
+
+    >>> _as_yaml("1e-4"), _as_yaml("12")
+    ('1.0e-4', '12')
+    """
+    digits, mark, exponent = text.strip().lower().partition("e")
+    if not mark:
+        return digits
+    return f"{digits if '.' in digits else digits + '.0'}e{exponent if exponent[:1] in '+-' else '+' + exponent}"
 
 
 def read_config(path: Path | str) -> Config:
     """The config in a YAML file. Errors: `ConfigError` naming the file, and the key at fault."""
     try:
         raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections with keys, found {type(raw).__name__}")

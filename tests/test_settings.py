@@ -405,6 +405,9 @@ def _sections(kind):
     return [kind, *Section.__subclasses__()]
 
 
+SCHEMA = Draft202012Validator(config_schema())
+
+
 @settings(max_examples=300, deadline=None)
 @given(EDITS)
 def test_any_config_is_refused_by_name_or_makes_jobs(edits):
@@ -417,7 +420,7 @@ def test_any_config_is_refused_by_name_or_makes_jobs(edits):
         assert "\n" not in told
         assert any(key and key in told for key in _keys(raw))
         return
-    Draft202012Validator(config_schema()).validate(raw)
+    SCHEMA.validate(raw)
     assert parse_section(Config, stable_json(config)) == config
     assert jobs.runs
     for run in jobs.runs:
