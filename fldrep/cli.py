@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fldrep.errors import FLDRepError
+from fldrep.errors import DataError, FLDRepError
 
 app = typer.Typer(
     help="Does a gradient defense protect the clients of federated learning?",
@@ -154,11 +154,15 @@ def schema_command(
 ) -> None:
     """Write the config's JSON schema and its documentation from the settings."""
     from fldrep.config_docs import config_schema, config_tables
+    from fldrep.files import written_beside
 
-    schema.parent.mkdir(parents=True, exist_ok=True)
-    schema.write_text(json.dumps(config_schema(), indent=2) + "\n")
-    head, mark, _ = readme.read_text().partition(GENERATED)
-    readme.write_text(f"{head}{mark or GENERATED}\n\n{config_tables()}")
+    try:
+        head, mark, _ = readme.read_text(encoding="utf-8").partition(GENERATED)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{readme}: cannot be read: {error}") from None
+    with written_beside(schema) as beside_schema, written_beside(readme) as beside_readme:
+        beside_schema.write_text(json.dumps(config_schema(), indent=2) + "\n")
+        beside_readme.write_text(f"{head}{mark or GENERATED}\n\n{config_tables()}", encoding="utf-8")
 
 
 @app.command("report")

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fldrep.errors import DataError
 from fldrep.tensors import read_tensors, write_tensors
 
 
@@ -42,8 +43,25 @@ class ImageSet:
 
     @classmethod
     def read(cls, path: Path | str) -> "ImageSet":
-        """Read a file of `write`. Errors: `DataError` naming the file."""
-        return cls(**read_tensors(path, cls.__dataclass_fields__))
+        """Read a file of `write`. Errors: `DataError` naming the file, and the tensor that does not fit the others."""
+        found = cls(**read_tensors(path, cls.__dataclass_fields__))
+        for split in ("train", "test"):
+            images, labels = getattr(found, f"{split}_images"), getattr(found, f"{split}_labels")
+            if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
+                raise DataError(f"{path}: {split}_images is {_shape(images)}, expected uint8 (N, C, H, W)")
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                raise DataError(f"{path}: {split}_labels is {_shape(labels)}, expected int64 ({len(images)},)")
+            if not 0 <= int(labels.min()) <= int(labels.max()) < found.classes:
+                told = f"holds {int(labels.min())} to {int(labels.max())}, expected 0 to {found.classes - 1}"
+                raise DataError(f"{path}: {split}_labels {told}")
+        for name in ("test_images", "class_means"):
+            if getattr(found, name).shape[1:] != found.shape:
+                raise DataError(f"{path}: {name} is {_shape(getattr(found, name))}, expected (N, *{found.shape})")
+        return found
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def mean_of_each_class(images: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,12 +123,13 @@ def _rates(shared, model, images: Tensor, settings: PhotoSettings) -> dict[str, 
 
 def _write(out: Path, original: Tensor, found: Tensor, result: dict[str, object]) -> None:
     pictures = {"original": original, "reconstruction": found, "pair": torch.cat([original, found], dim=2)}
-    for name, pixels in pictures.items():
-        whole = pixels.nan_to_num().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-        picture = Image.fromarray(whole.numpy())
-        if name == "pair":
-            picture = picture.resize((picture.width * ENLARGED, picture.height * ENLARGED), Image.Resampling.NEAREST)
-        with written_beside(out / f"{name}.png") as beside:
-            picture.save(beside)
-    with written_beside(out / "result.json") as beside:
+    with ExitStack() as all_or_none:
+        for name, pixels in pictures.items():
+            whole = pixels.nan_to_num().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+            picture = Image.fromarray(whole.numpy())
+            if name == "pair":
+                size = (picture.width * ENLARGED, picture.height * ENLARGED)
+                picture = picture.resize(size, Image.Resampling.NEAREST)
+            picture.save(all_or_none.enter_context(written_beside(out / f"{name}.png")))
+        beside = all_or_none.enter_context(written_beside(out / "result.json"))
         beside.write_text(json.dumps(result, indent=2, allow_nan=True) + "\n")

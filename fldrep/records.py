@@ -71,11 +71,12 @@ class Table:
     def read(self, path: Path | str) -> pd.DataFrame:
         """Read a table written by `write`. Errors: `DataError` naming the file and what is wrong with it."""
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            with pq.ParquetFile(path) as file:  # one file: names of folders add no columns
+                table = file.read()
+        except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a readable Parquet table: {str(error).splitlines()[0]}") from None
         meta = table.schema.metadata or {}
-        found = (meta.get(b"fldrep_table", b"?").decode(), meta.get(b"fldrep_version", b"?").decode())
+        found = tuple(meta.get(key, b"?").decode(errors="replace") for key in (b"fldrep_table", b"fldrep_version"))
         if found != (self.name, str(self.version)):
             raise DataError(
                 f"{path}: holds table {found[0]!r} version {found[1]}, expected {self.name!r} version {self.version}"
@@ -83,6 +84,12 @@ class Table:
         missing = [name for name in self.names if name not in table.column_names]
         if missing:
             raise DataError(f"{path}: missing columns {missing}")
+        for column in self.columns:
+            stored = table.schema.field(column.name).type
+            if stored != TYPES[column.type]:
+                raise DataError(f"{path}: column {column.name} holds {stored}, expected {TYPES[column.type]}")
+            if not column.null and table[column.name].null_count:
+                raise DataError(f"{path}: column {column.name} has empty cells, expected none")
         return table.select(self.names).to_pandas()
 
 

@@ -18,9 +18,10 @@ from fldrep.grid import Block, Run
 from fldrep.imageset import ImageSet, as_pixels
 from fldrep.memory import keep_freed_memory
 from fldrep.models import Model, input_of, model_for
-from fldrep.records import ATTEMPTS, SHARDS
+from fldrep.records import ATTEMPTS
 from fldrep.seeds import generator
 from fldrep.settings import AttackJob
+from fldrep.shards import read_shards
 from fldrep.tensors import read_checkpoint, write_tensors
 
 
@@ -41,7 +42,9 @@ def attack_block(
     torch.set_num_threads(job.engine.threads)
     keep_freed_memory()
     run, imageset = where.run, ImageSet.read(images)
-    targets = choose_targets(SHARDS.read(shards), job.targets, run.dataset, run.partition, run.seed)
+    targets = choose_targets(
+        read_shards(shards, imageset.train_labels), job.targets, run.dataset, run.partition, run.seed
+    )
     with device_for(job.engine.device, job.engine.tf32) as device:
         model = _model_of_round(where, job, imageset, checkpoints).to(device)
         constants = input_of(run, job.model, imageset)

@@ -1,5 +1,6 @@
 """One photo of the user's, as an image of the size a network takes."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -11,26 +12,31 @@ from torch import Tensor
 from fldrep.errors import DataError
 
 MAX_PIXELS = 40_000_000
+# Pillow knows more, but hands some of them (EPS) to other programs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
     """A photo resized to (C, H, W) with a bicubic filter, as the reference does; float32 pixels in [0, 1].
 
     Transparent parts are laid on white; a camera's rotation mark is obeyed.
-    Errors: `DataError` naming the file: not an image, animated, more than 8 bits a channel, or too large.
+    Errors: `DataError` naming the file: not an image of `FORMATS`, animated, more than 8 bits a channel, or too large.
     """
     channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as photo:
+            with Image.open(path, formats=FORMATS) as photo:
                 _require_plain(photo, path)
                 upright = ImageOps.exif_transpose(photo)
                 resized = _on_white(upright).convert("RGB" if channels == 3 else "L")
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: too large: {error}; resize it to at most {MAX_PIXELS} pixels") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path}: not a readable image: {error}") from None
+        except UnidentifiedImageError:
+            raise DataError(f"{path}: not a readable image: expected one of {', '.join(FORMATS)}") from None
+        except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, struct.error) as error:
+            # what Pillow's readers raise on damaged bytes; tests/faults damages many
+            raise DataError(f"{path}: not a readable image: {' '.join(str(error).split())}") from None
     resized = resized.resize((width, height), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.asarray(resized).copy()).float() / 255
     return pixels.reshape(height, width, channels).permute(2, 0, 1).contiguous()

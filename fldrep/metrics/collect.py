@@ -17,6 +17,7 @@ from fldrep.settings import MetricsJob
 from fldrep.tensors import read_tensors, write_tensors
 
 GALLERY_TARGETS = 8
+PICTURES = ("originals", "images")  # what an attack job keeps of each block
 
 
 def collect(job: MetricsJob, results: Path, attacks: Path, utility: Path, gallery: Path) -> None:
@@ -29,8 +30,9 @@ def collect(job: MetricsJob, results: Path, attacks: Path, utility: Path, galler
     class_means = {
         name: ImageSet.read(results / grid.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
     }
+    histories = pd.concat([UTILITY.read(results / run.path(grid.HISTORY)) for run in jobs.runs])
     ATTACKS.write(judge(blocks, class_means, job.metrics.recovered_ssim), attacks)
-    UTILITY.write(pd.concat([UTILITY.read(results / run.path(grid.HISTORY)) for run in jobs.runs]), utility)
+    UTILITY.write(histories, utility)
     write_tensors(gallery, pick_gallery(blocks, min(job.seeds)))
 
 
@@ -40,7 +42,7 @@ def judge(
     """The table `attacks`. Args: blocks: each job's table `attempts` and the file of its reconstructions."""
     if not blocks:
         return pd.DataFrame(columns=ATTACKS.names)
-    judged = [_judge_block(rows, read_tensors(path), class_means) for rows, path in blocks]
+    judged = [_judge_block(rows, read_tensors(path, PICTURES), class_means) for rows, path in blocks]
     table = pd.concat(judged, ignore_index=True)
     table["recovered"] = table["ssim"] >= recovered_ssim
     return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)[ATTACKS.names]
@@ -68,7 +70,7 @@ def pick_gallery(blocks: Sequence[tuple[pd.DataFrame, Path]], seed: int) -> dict
         wanted = rows[rows["chosen"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]
         if wanted.empty:
             continue
-        tensors, first = read_tensors(path), rows["target"].min()
+        tensors, first = read_tensors(path, PICTURES), rows["target"].min()
         for row in wanted.itertuples():
             shown[gallery_key(row)] = tensors["images"][row.target - first, row.restart]
             shown[original_key(row)] = tensors["originals"][row.target - first]

@@ -15,7 +15,7 @@ from fldrep.report.tables import number, privacy_tables, untrained_models, utili
 from fldrep.settings import Config
 from fldrep.summaries import LEAST_FOR_INTERVAL, RUN_OF_MODEL, chosen
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 TITLES = {
     "privacy_utility": "Privacy against utility",
     "reconstructions": "What the attacker sees",
@@ -85,8 +85,8 @@ def caption_of(name: str, folder: Path | str | None) -> str:
         return ""
     try:
         return " ".join((Path(folder) / f"{name}.rst").read_text(encoding="utf-8").split())
-    except OSError as error:
-        raise DataError(f"{error.filename}: no readable caption: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{Path(folder) / name}.rst: no readable caption: {error}") from None
 
 
 def summary(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, int]:
@@ -131,8 +131,8 @@ def _figure(path: Path, captions: Path | str | None) -> dict[str, str | int]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: no readable figure: {error.strerror}") from None
-    if not content.startswith(PNG_START):
-        raise DataError(f"{path}: not a PNG file")
+    if not content.startswith(PNG_START) or not content.endswith(PNG_END):
+        raise DataError(f"{path}: not a whole PNG file; it begins with {content[:8]!r} and ends with {content[-8:]!r}")
     name = path.stem
     return {
         "name": name,

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from fldrep.defenses.soteria import column_mask, mask_agreement, training_mask
-from fldrep.errors import DataError
 from fldrep.grid import Run
 from fldrep.imageset import ImageSet, as_pixels
 from fldrep.models import input_of, model_for
-from fldrep.records import SHARDS, UTILITY
+from fldrep.records import UTILITY
 from fldrep.seeds import generator
 from fldrep.settings import TrainJob, stable_json
+from fldrep.shards import read_shards
 from fldrep.tensors import write_checkpoints
 from fldrep.train.fedavg import train
 
@@ -35,7 +36,7 @@ def train_run(
     trained = train(
         model_for(run, job.model, data),
         data,
-        read_shards(shards, len(data.train_labels)),
+        images_of_clients(read_shards(shards, data.train_labels)),
         job.train,
         job.defense,
         normalisation=input_of(run, job.model, data),
@@ -71,14 +72,8 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     return mask_agreement(fast, column_mask(model, inputs, defense.rate, defense.rule)).mean().item()
 
 
-def read_shards(path: Path, images: int) -> list[Tensor]:
-    """For each client the positions of its images. Errors: `DataError` naming the file and a position out of range."""
-    table = SHARDS.read(path)
-    if len(table) and not table["index"].between(0, images - 1).all():
-        wrong = table["index"][~table["index"].between(0, images - 1)].iloc[0]
-        raise DataError(f"{path}: index {wrong} is not a position among {images} training images")
-    if not len(table):
-        raise DataError(f"{path}: deals no image to any client")
+def images_of_clients(table: pd.DataFrame) -> list[Tensor]:
+    """For each client the positions of its images. Args: table: `records.SHARDS`."""
     return [torch.tensor(rows["index"].to_numpy()) for _, rows in table.groupby("client", sort=True)]
 
 

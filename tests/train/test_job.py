@@ -2,14 +2,13 @@ import pandas as pd
 import pytest
 import torch
 
-from fldrep.errors import DataError
 from fldrep.grid import Run
 from fldrep.models import build_model, model_for
 from fldrep.records import SHARDS, UTILITY
 from fldrep.settings import DefenseSettings, ModelSettings, TrainJob, TrainSettings
 from fldrep.tensors import read_checkpoint, read_metadata
 from fldrep.train import job as job_module
-from fldrep.train.job import read_shards, train_run
+from fldrep.train.job import train_run
 
 RUN = Run("mnist", "small-lenet", "dealt", "noisy", 3)
 JOB = TrainJob(
@@ -101,14 +100,6 @@ def test_normalisation_follows_the_model_settings(files, monkeypatch):
         model = JOB.model.model_copy(update={"normalisation": setting})
         train_run(RUN, JOB.model_copy(update={"model": model}), **files)
     assert [(one.mean, one.std) for one in seen] == [((0.13066,), (0.30811,)), ((0.0,), (1.0,))]
-
-
-def test_shards_that_do_not_fit_the_images_are_refused(files):
-    with pytest.raises(DataError, match=r"shards: index \d+ is not a position among 50 training images"):
-        read_shards(files["shards"], 50)
-    SHARDS.write([], files["shards"])
-    with pytest.raises(DataError, match="deals no image"):
-        read_shards(files["shards"], 50)
 
 
 def test_accuracy_is_measured_on_as_many_test_images_as_asked(files):
