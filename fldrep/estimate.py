@@ -24,6 +24,7 @@ SIZES = {
     "fashion-mnist": ((1, 28, 28), 10, 60_000, 10_000),
     "cifar10": ((3, 32, 32), 10, 50_000, 10_000),
     "cifar100": ((3, 32, 32), 100, 50_000, 10_000),
+    "photo": ((3, 32, 32), 10, 1, 10_000),
 }
 PROBLEMS = 4  # targets attacked in the calibration
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from fldrep.errors import ConfigError
-from fldrep.settings import AttackJob, Config, DefenseSettings, GridEntry, MetricsJob, TrainJob
+from fldrep.settings import PHOTO, AttackJob, Config, DataSettings, DefenseSettings, GridEntry, MetricsJob, TrainJob
 
 # Under results/<name>:
 IMAGES = "data/{dataset}.safetensors"
@@ -98,6 +98,11 @@ class Grid:
 def grid_of(config: Config) -> Grid:
     """The grid of a whole config."""
     return Grid(config.grid, config.seeds, config.engine.block)
+
+
+def data_settings(config: Config, dataset: str) -> DataSettings:
+    """What the images of a data set depend on: only `photo` on the photo."""
+    return config.data if dataset == PHOTO else config.data.model_copy(update={"photo": None})
 
 
 def train_job(config: Config, run: Run) -> TrainJob:

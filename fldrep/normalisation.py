@@ -17,6 +17,7 @@ STATISTICS = {
     "fashion-mnist": ((0.28604,), (0.35302,)),
     "cifar100": ((0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)),
 }
+STATISTICS["photo"] = STATISTICS["cifar10"]  # a photo goes where an image of CIFAR-10 would
 BY_CHANNELS = {1: "mnist", 3: "cifar10"}
 
 

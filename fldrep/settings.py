@@ -36,7 +36,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
-Dataset = Literal["mnist", "cifar10", "fashion-mnist", "cifar100"]
+Dataset = Literal["mnist", "cifar10", "fashion-mnist", "cifar100", "photo"]
+PHOTO = "photo"  # the data set of one image, the user's own
+
+
+class PhotoSettings(Section):
+    """The one training image of the data set `photo`; its test images and class means are those of CIFAR-10."""
+
+    path: str = option(
+        ..., "a picture file, absolute or as seen from the working directory; resized to 32x32, bicubic", min_length=1
+    )
+    label: int = option(..., "its class, as CIFAR-10 numbers them (1: automobile)", ge=0, le=9)
 
 
 class DataSettings(Section):
@@ -51,6 +61,7 @@ class DataSettings(Section):
     cache: str | None = option(
         None, "where downloads are kept; else the variable FLDREP_CACHE, else the platform's user cache"
     )
+    photo: PhotoSettings | None = option(None, "the photo that the data set `photo` consists of (see its table)")
 
     @model_validator(mode="after")
     def _check(self):
@@ -347,6 +358,18 @@ class Config(Section):
         return self
 
 
+def _check_photo(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse to attack a photo that is not given, or more images or clients than the one it is."""
+    if config.data.photo is None:
+        raise ValueError(f"{where}.datasets: {PHOTO!r} needs data.photo: {{path: ..., label: ...}}")
+    if entry.attacks and entry.targets != 1:
+        raise ValueError(f"{where}.targets: {entry.targets}, but data set {PHOTO!r} is one image: expected 1")
+    for name in entry.partitions:
+        clients = config.partitions[name].clients
+        if clients != 1:
+            raise ValueError(f"{where}.partitions: {name!r} deals the one image of {PHOTO!r} to {clients}: expected 1")
+
+
 def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
     """Refuse a grid entry that names what is not there or asks for what contradicts another section."""
     for key in ("models", "partitions", "defenses", "attacks"):
@@ -354,6 +377,8 @@ def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
         for name in getattr(entry, key):
             if name not in known:
                 raise ValueError(f"{where}.{key}: {name!r} is not in {key}; known: {', '.join(sorted(known))}")
+    if PHOTO in entry.datasets:
+        _check_photo(config, entry, where)
     for model in entry.models:
         if model not in config.train:
             raise ValueError(

@@ -9,7 +9,7 @@ import pytest
 from fldrep import grid
 from fldrep.errors import ConfigError
 from fldrep.records import ATTACK_IDENTITY, RUN
-from fldrep.settings import DefenseSettings, GridEntry, parse_config
+from fldrep.settings import DataSettings, DefenseSettings, GridEntry, parse_config
 
 RAW = {
     "name": "small",
@@ -127,6 +127,12 @@ def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):
     metrics = grid.metrics_job(config)
     again = grid.Grid(metrics.grid, metrics.seeds, metrics.block)
     assert (list(again.blocks()), again.runs) == (list(jobs.blocks()), jobs.runs)
+
+
+def test_only_the_photo_depends_on_the_photo(config):
+    photo = config.model_copy(update={"data": DataSettings(photo={"path": "car.jpg", "label": 1})})
+    assert grid.data_settings(photo, "photo") == photo.data
+    assert grid.data_settings(photo, "cifar10") == config.data
 
 
 def test_the_summary_counts(config, jobs):

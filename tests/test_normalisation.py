@@ -11,7 +11,7 @@ CIFAR = ((0.49147, 0.48226, 0.44677), (0.24703, 0.24349, 0.26159))
 MNIST = ((0.13066,), (0.30811,))
 
 
-@pytest.mark.parametrize(("name", "constants"), [("cifar10", CIFAR), ("mnist", MNIST)])
+@pytest.mark.parametrize(("name", "constants"), [("cifar10", CIFAR), ("photo", CIFAR), ("mnist", MNIST)])
 def test_input_is_what_torchvision_makes_of_the_same_constants(name, constants):
     pixels = torch.rand(2, 5, len(constants[0]), 4, 6, dtype=torch.float64)
     found = normalisation_for(pixels, name).to_input(pixels)

@@ -98,6 +98,8 @@ WRONG = [
     ("atacks", {}, "atacks: unknown key"),
     ("data/sources", ["ftp"], "data.sources.0: 'ftp': .*'folder', 'torchvision' or 'npm'"),
     ("data/folder", 3, "data.folder: 3"),
+    ("data/photo", {"path": "car.jpg"}, "data.photo.label: missing"),
+    ("data/photo", {"path": "car.jpg", "label": 10}, "data.photo.label: 10: .*less than or equal to 9"),
     ("data/proxy", "x", "data.proxy: unknown key"),
     ("partitions", ["iid"], "partitions: "),
     ("partitions/iid/clients", 0, "partitions.iid.clients: 0: .*greater than or equal to 1"),
@@ -182,6 +184,27 @@ def test_a_wrong_config_is_refused_in_one_line_that_names_the_key(path, value, t
     with pytest.raises(ConfigError, match=told) as refused:
         grid.grid_of(parse_config(changed(path, value)))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"photo": None}, r"grid\[0\].datasets: 'photo' needs data.photo"),
+        ({"targets": 2}, r"grid\[0\].targets: 2, but data set 'photo' is one image"),
+        ({"clients": 2}, r"grid\[0\].partitions: 'iid' deals the one image of 'photo' to 2"),
+        ({}, None),
+    ],
+)
+def test_a_photo_is_one_image_of_one_client_and_must_be_given(given, told):
+    raw = base()
+    raw["data"] = {"photo": given.get("photo", {"path": "car.jpg", "label": 1})}
+    raw["partitions"]["iid"]["clients"] = given.get("clients", 1)
+    raw["grid"] = [{**raw["grid"][0], "datasets": ["photo"], "targets": given.get("targets", 1)}]
+    if told is None:
+        assert parse_config(raw).data.photo.path == "car.jpg"
+        return
+    with pytest.raises(ConfigError, match=told):
+        parse_config(raw)
 
 
 def test_no_two_cases_share_key_and_cause():

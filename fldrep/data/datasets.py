@@ -7,7 +7,7 @@ and CIFAR-100 no such digest is known to us: there the published digest of the f
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +25,13 @@ from fldrep.data.formats import (
     parse_json_labels,
     parse_png_batch,
 )
+from fldrep.data.photo import resized_photo
 from fldrep.data.sources import Archive, NpmPackage, Publication, find
-from fldrep.errors import DataError, named
+from fldrep.errors import ConfigError, DataError, named
 from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.settings import DataSettings
+from fldrep.settings import PHOTO, DataSettings
 
+PHOTO_AMONG = "cifar10"  # whose test images and class means stand beside a photo
 PIECES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -77,16 +79,35 @@ def load_arrays(dataset: str, settings: DataSettings) -> RawArrays:
 
 
 def prepare(dataset: str, settings: DataSettings, out: Path) -> None:
-    """Write a data set as an `ImageSet` file, images uint8 (N, C, H, W).
+    """Write a data set, or the user's photo as one, as an `ImageSet` file, images uint8 (N, C, H, W).
 
-    Errors: as `load_arrays`; no file is left then.
+    Errors: as `load_arrays`, and `DataError` for the photo; no file is left then.
     """
+    images, origin = photo_set(settings) if dataset == PHOTO else published_set(dataset, settings)
+    images.write(out, {"dataset": dataset, **origin, "version": __version__})
+
+
+def published_set(dataset: str, settings: DataSettings) -> tuple[ImageSet, dict[str, str]]:
+    """A published data set, and where it is from and what it was checked by. Errors: as `load_arrays`."""
     raw = load_arrays(dataset, settings)
     train, train_labels = _channels_first(raw.train_images), torch.from_numpy(raw.train_labels)
     test, test_labels = _channels_first(raw.test_images), torch.from_numpy(raw.test_labels)
     means = mean_of_each_class(train, train_labels, DATASETS[dataset].classes)
-    metadata = {"dataset": dataset, "source": raw.source, "checked": raw.checked, "version": __version__}
-    ImageSet(train, train_labels, test, test_labels, means).write(out, metadata)
+    return ImageSet(train, train_labels, test, test_labels, means), {"source": raw.source, "checked": raw.checked}
+
+
+def photo_set(settings: DataSettings) -> tuple[ImageSet, dict[str, str]]:
+    """One photo as the only training image; test images and class means are those of CIFAR-10.
+
+    With the photo's own, the mean image of its class would be the photo, and no line of no information.
+    Errors: `ConfigError` where the settings name no photo; `DataError` naming its file; as `load_arrays`.
+    """
+    if settings.photo is None:
+        raise ConfigError(f"data.photo: data set {PHOTO!r} needs its path and label, none given")
+    photo = resized_photo(settings.photo.path).unsqueeze(0)  # before the download: a wrong path is told at once
+    around, origin = published_set(PHOTO_AMONG, settings)
+    images = replace(around, train_images=photo, train_labels=torch.tensor([settings.photo.label]))
+    return images, {**origin, "photo": Path(settings.photo.path).name}
 
 
 def _channels_first(images: np.ndarray) -> Tensor:

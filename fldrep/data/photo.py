@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fldrep.errors import DataError
+from fldrep.imageset import as_pixels
 
 MAX_PIXELS = 40_000_000
 # Pillow knows more, but hands some of them (EPS) to other programs.
@@ -17,7 +18,12 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
-    """A photo resized to (C, H, W) with a bicubic filter, as the reference does; float32 pixels in [0, 1].
+    """The photo of `resized_photo` as float32 pixels in [0, 1], same shape. Errors: as there."""
+    return as_pixels(resized_photo(path, shape))
+
+
+def resized_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
+    """A photo resized to (C, H, W) with a bicubic filter, as the reference does; uint8.
 
     Transparent parts are laid on white; a camera's rotation mark is obeyed.
     Errors: `DataError` naming the file: not an image of `FORMATS`, animated, more than 8 bits a channel, or too large.
@@ -38,7 +44,7 @@ def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> T
             # what Pillow's readers raise on damaged bytes; tests/faults damages many
             raise DataError(f"{path}: not a readable image: {' '.join(str(error).split())}") from None
     resized = resized.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.asarray(resized).copy()).float() / 255
+    pixels = torch.from_numpy(np.asarray(resized).copy())
     return pixels.reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 

@@ -16,6 +16,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "reconstructions": ("attacks", "images"),
     "accuracy_by_round": ("utility",),
     "naive_vs_adaptive": ("attacks",),
+    "photo": ("attacks",),
 }
 
 

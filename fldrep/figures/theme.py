@@ -35,6 +35,12 @@ METHOD_COLOURS = {
 }
 METHOD_MARKERS = {"none": "X", "soteria": "o", "compression": "s", "gaussian": "D", "laplace": "v"}
 RULE_MARKERS = {"ratio": "o", "inverse": "P", "reference-notebook": "h", "reference-script": "p"}
+RULE_COLOURS = {  # where the rules of one method must be told apart; elsewhere colour is the method
+    "ratio": _COLOURS[0],
+    "inverse": _COLOURS[2],
+    "reference-notebook": _COLOURS[4],
+    "reference-script": _COLOURS[3],
+}
 OTHER_COLOUR, OTHER_MARKER = _COLOURS[7], "*"
 PALEST = 0.5  # share of white in the weakest rate of a method
 GREY = "#6b6b6b"

@@ -10,8 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fldrep.data import datasets
+from fldrep.data.datasets import prepare, published_set
 from fldrep.data.photo import MAX_PIXELS, read_photo
-from fldrep.errors import DataError
+from fldrep.errors import ConfigError, DataError
+from fldrep.imageset import ImageSet, as_pixels
+from fldrep.settings import PhotoSettings
+from fldrep.tensors import read_metadata
 
 PATTERN = Path(__file__).with_name("pattern.png")
 
@@ -173,3 +178,49 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path, width, height):
     path = tmp_path / "huge.png"
     path.write_bytes(png_of(width, height, 1, 0, b"\0"))  # one bit a pixel, and hardly any of them there
     refused(path, rf"(large|{width} x {height} pixels).* at most {MAX_PIXELS}")
+
+
+# ---- the photo as a data set
+
+
+@pytest.fixture
+def among(world, monkeypatch):
+    """Settings whose photo lies among a tiny colour data set in the place of CIFAR-10."""
+    monkeypatch.setattr(datasets, "PHOTO_AMONG", "colour")
+    world.put(world.colour_batches())
+
+    def settings(path=PATTERN, label=7):
+        return world.settings("folder").model_copy(update={"photo": PhotoSettings(path=str(path), label=label)})
+
+    return settings
+
+
+def test_the_photo_is_the_one_training_image_with_the_pixels_of_read_photo(world, among):
+    prepare("photo", among(), world.out)
+    found = ImageSet.read(world.out)
+    assert torch.equal(as_pixels(found.train_images), read_photo(PATTERN).unsqueeze(0))
+    assert (found.train_images.dtype, found.train_labels.tolist()) == (torch.uint8, [7])
+    assert read_metadata(world.out)["dataset"] == "photo"
+
+
+def test_beside_the_photo_stand_the_tests_and_class_means_of_the_data_set(world, among):
+    prepare("photo", among(), world.out)
+    photo, around = ImageSet.read(world.out), published_set("colour", world.settings("folder"))[0]
+    for name in ("test_images", "test_labels", "class_means"):
+        assert torch.equal(getattr(photo, name), getattr(around, name)), name
+    assert not torch.allclose(photo.class_means[7], as_pixels(photo.train_images[0]), atol=0.1)
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_photo_that_is_missing_or_unreadable_is_named_and_nothing_is_written(world, among, tmp_path, content):
+    path = tmp_path / "mine.jpg"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"mine\.jpg: not a readable image"):
+        prepare("photo", among(path), world.out)
+    assert not world.out.exists()
+
+
+def test_the_data_set_photo_without_a_photo_names_the_key(world):
+    with pytest.raises(ConfigError, match=r"data\.photo"):
+        prepare("photo", world.settings("folder"), world.out)

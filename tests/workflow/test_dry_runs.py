@@ -27,6 +27,7 @@ def counted(text: str) -> dict[str, int]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_the_jobs_of_its_grid(call, tmp_path, path):
     raw = {**yaml.safe_load(path.read_text()), "seeds": [0]}  # three seeds plan as one does, in three times the time
+    shutil.copytree(ROOT / "config/photos", tmp_path / "config/photos")  # as a deployed workflow has it
     one_seed = tmp_path / path.name
     one_seed.write_text(yaml.safe_dump(raw))
     found = call("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
@@ -106,6 +107,19 @@ def test_a_gpu_is_asked_for_only_where_the_config_wants_one(call, tmp_path, devi
     attacks = re.findall(r"^rule attack:\n(?:.+\n)*?    resources: (.*)$", said, re.MULTILINE)
     assert len(attacks) == 5, said
     assert {dict(one.split("=") for one in line.split(", ")).get("gpu", "0") for line in attacks} == {asked}
+
+
+# ---- the photo
+
+
+PHOTO = ROOT / "config/photo.yaml"
+
+
+def test_a_photo_that_is_missing_is_named_before_anything_runs(call, tmp_path):
+    found = call("-n", "--configfile", PHOTO, folder=tmp_path)
+    assert found.code != 0
+    assert "config/photos/car.jpg" in found.text
+    assert "Traceback" not in found.text
 
 
 # ---- wrong configs

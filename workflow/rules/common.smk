@@ -10,7 +10,7 @@ from fldrep.devices import gpus_visible
 from fldrep.errors import FLDRepError
 from fldrep.figures import FIGURES
 from fldrep.provenance import code_digest, share_package, text_digest
-from fldrep.settings import ATTACK_MODULES, parse_config, stable_json
+from fldrep.settings import ATTACK_MODULES, PHOTO, parse_config, stable_json
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -64,6 +64,16 @@ def run_of(wildcards):
         wildcards.defense,
         int(wildcards.seed),
     )
+
+
+def data_settings(wildcards):
+    """What the images of a data set depend on, as JSON."""
+    return stable_json(grid.data_settings(CONFIG, wildcards.dataset))
+
+
+def photo_file(wildcards):
+    """The user's file behind the data set `photo`; the others are fetched."""
+    return CONFIG.data.photo.path if wildcards.dataset == PHOTO else []
 
 
 def train_settings(wildcards):

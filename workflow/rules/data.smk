@@ -1,4 +1,6 @@
 rule data:
+    input:
+        photo=photo_file,
     output:
         IMAGES,
     log:
@@ -10,7 +12,7 @@ rule data:
         mem_mb=3500,
         runtime=30,
     params:
-        settings=stable_json(CONFIG.data),
+        settings=data_settings,
         code=code_digest("fldrep.data.datasets"),
     shell:
         "python -m fldrep data --dataset {wildcards.dataset} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,91 @@
+"""One photo under every rule and rate: the reference's own figure, its numbers beside ours."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from fldrep.figures import theme
+from fldrep.settings import PHOTO
+from fldrep.summaries import ERROR_NAMES, SETTING, chosen, undefended
+
+# Normalised MSE by nominal rate of the car under GS, ConvNet-64, untrained, 24,000 iterations: the figure in the README
+# of the reference code (github.com/jeremy313/Soteria). Its Soteria is our rule `reference-script`.
+REFERENCE = {
+    "soteria": {0.4: 0.10, 0.5: 0.75, 0.6: 0.97, 0.7: 1.19, 0.8: 1.49},
+    "compression": {0.4: 0.09, 0.5: 0.12, 0.6: 0.36, 0.7: 0.41, 0.8: 0.71},
+}
+ERROR = "mse"  # the reference's; GS keeps pixels valid, so clamping would change nothing
+X_AXES = {"rate": "nominal rate", "live_rate": "effective rate: share of live features pruned"}
+
+
+@theme.themed
+def draw(attacks: pd.DataFrame) -> Figure:
+    """A row of two panels a model, checkpoint and attack: the error by nominal rate, and by effective rate.
+
+    Args: table `records.ATTACKS`; only the data set `photo` is drawn.
+    """
+    rows = chosen(attacks[attacks["dataset"] == PHOTO])
+    panels = list(rows.groupby([*SETTING, "attack"]))
+    if not panels:
+        return theme.message_figure("No photo was attacked in this grid.")
+    figure, axes = theme.panel_grid(2 * len(panels), 2, width=5.4, height=4.0)
+    for number, ((*setting, attack), panel) in enumerate(panels):
+        for ax, rate in zip(axes[2 * number : 2 * number + 2], X_AXES, strict=True):
+            plain = undefended(rows[(rows[SETTING] == setting).all(axis=1)], attack)
+            _draw_panel(ax, panel, plain, rate)
+            ax.set_title(f"{attack}, {panel['iterations'].max()} iterations · {theme.setting_text(setting)}")
+    theme.legend_below(figure, _handles(rows))
+    return figure
+
+
+def _draw_panel(ax: Axes, panel: pd.DataFrame, plain: pd.DataFrame, rate: str) -> None:
+    published = [error for errors in REFERENCE.values() for error in errors.values()]
+    theme.error_scale([ax], pd.concat([panel[ERROR], panel[f"grey_{ERROR}"], pd.Series(published)]))
+    for error in plain[ERROR]:
+        ax.axhline(error, color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
+    for (method, rule), rows in _series(panel):
+        _draw_series(ax, rows.dropna(subset=[rate]).sort_values(rate), _look(method, rule), rate)
+    if rate == "rate":
+        for method, errors in REFERENCE.items():
+            ax.plot([*errors], [*errors.values()], **_published(method))
+    ax.set_xlim(-0.03 if rate == "live_rate" else 0.37, 0.83)
+    theme.no_information(ax, panel, ERROR)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    ax.set(xlabel=X_AXES[rate], ylabel=f"{ERROR_NAMES[ERROR]}; up: better for the client")
+
+
+def _series(rows: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """The points that one line joins: a pruning method and its rule."""
+    return list(rows[rows["rate"].notna()].groupby(["method", "rule"], sort=False))
+
+
+def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict, rate: str) -> None:
+    """A line through the medians over seeds, diverged ones left out; a marker each seed, hollow where it diverged."""
+    by_rate = rows[~rows["diverged"]].groupby("rate", sort=True)
+    ax.plot(by_rate[rate].median(), by_rate[ERROR].median(), color=look["color"], linewidth=1.0)
+    for diverged, points in rows.groupby("diverged"):
+        ax.plot(points[rate], points[ERROR], **{**look, **({"markerfacecolor": "white"} if diverged else {})})
+
+
+def _look(method: str, rule: str) -> dict:
+    colour = theme.RULE_COLOURS.get(rule) or theme.METHOD_COLOURS.get(method, theme.OTHER_COLOUR)
+    marker = theme.RULE_MARKERS.get(rule) or theme.METHOD_MARKERS.get(method, theme.OTHER_MARKER)
+    return {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6, "markeredgecolor": colour}
+
+
+def _published(method: str) -> dict:
+    """How the reference's own numbers look: the rule's or the method's colour, dashed, hollow."""
+    look = _look(method, "reference-script" if method == "soteria" else "")
+    return {**look, "linestyle": "--", "linewidth": 1.0, "markerfacecolor": "none", "alpha": 0.75}
+
+
+def _handles(rows: pd.DataFrame) -> list:
+    names = {key: " · ".join(filter(None, key)) for key, _ in _series(rows)}
+    ours = [Line2D([], [], **{**_look(*key), "linestyle": "-", "label": name}) for key, name in names.items()]
+    theirs = [
+        Line2D([], [], **_published(method), label=f"{method}, as the reference published") for method in REFERENCE
+    ]
+    plain = Line2D([], [], color=theme.METHOD_COLOURS["none"], linewidth=1.1, label="undefended")
+    return [*ours, *theirs, plain, *theme.no_information_handles()]
