@@ -188,20 +188,19 @@ def report_command(
 @app.command("estimate")
 def estimate_command(
     config: Annotated[Path, typer.Argument(help="a config file")] = Path("config/config.yaml"),
+    settings: Annotated[str | None, typer.Option(help="the whole config as JSON, in place of the file")] = None,
     cores: Annotated[int, typer.Option(help="jobs at once", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; what attacks would take, if not given")] = None,
+    within: Annotated[float | None, typer.Option(help="seconds after which no more costs are measured", min=0)] = None,
 ) -> None:
     """Tell how many jobs, hours and gigabytes a config means, from a short calibration on this device."""
-    import torch
+    import math
 
-    from fldrep.devices import device_for
     from fldrep.estimate import estimate
-    from fldrep.settings import read_config
+    from fldrep.settings import Config, read_config
 
-    settings = read_config(config)
-    torch.set_num_threads(settings.engine.threads)
-    with device_for(device) as where:
-        print(f"{settings.name}: {estimate(settings, where).sentence(cores)}")
+    whole = read_config(config) if settings is None else parsed(Config, settings)
+    print(f"{whole.name}: {estimate(whole, device, math.inf if within is None else within).sentence(cores)}")
 
 
 @app.command("photo")

@@ -1,22 +1,16 @@
-"""What a config means before it is run: jobs, hours and gigabytes, from a short calibration on this device.
+"""What a config means before it is run: jobs, hours and gigabytes, from unit costs measured on this machine.
 
-The unit costs are measured with the package's public Python face; a grid's cost is their sum over its jobs.
+Importing this module does not import torch: the Snakefile prints the estimate.
 """
 
 import math
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch.nn.functional import cross_entropy
-
-import fldrep
+from fldrep.calibration import Unit, attack_section, calibrated
+from fldrep.devices import gpus_visible
 from fldrep.grid import Block, Grid, Run, grid_of, train_job
-from fldrep.models import Model, build_model
-from fldrep.settings import Config, ModelSettings
+from fldrep.settings import Config, EngineSettings, stable_json
 
 # (C, H, W), classes, training images, test images
 SIZES = {
@@ -26,25 +20,28 @@ SIZES = {
     "cifar100": ((3, 32, 32), 100, 50_000, 10_000),
     "photo": ((3, 32, 32), 10, 1, 10_000),
 }
-PROBLEMS = 4  # targets attacked in the calibration
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Jobs by kind, hours of computing by kind (one job at a time), and gigabytes of results."""
+    """Jobs by kind, hours of computing by kind (one job at a time), gigabytes of results, and jobs without a cost."""
 
     jobs: dict[str, int]
     hours: dict[str, float]
     gigabytes: float
     device: str
+    untimed: int = 0
 
     def sentence(self, cores: int) -> str:
-        """One line for a person. Args: cores: how many one-thread jobs run at once."""
-        total = sum(self.hours.values())
+        """One line for a person. Args: cores: how many jobs of one thread run at once; on a GPU one attack does."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.jobs.items())
+        jobs = f"{sum(self.jobs.values())} jobs ({kinds})"
+        if self.untimed:
+            return f"{jobs}; {self.untimed} of them not yet timed on this machine: `python -m fldrep estimate` does"
+        at_once = self.hours["train"] / cores + self.hours["attack"] / (1 if self.device == "cuda" else cores)
         return (
-            f"{sum(self.jobs.values())} jobs ({kinds}); about {_duration(total)} of computing on {self.device}, "
-            f"{_duration(total / cores)} with {cores} jobs at once; {self.gigabytes:.2g} GB of results"
+            f"{jobs}; about {_duration(sum(self.hours.values()))} of computing on {self.device}, "
+            f"{_duration(at_once)} with {cores} at once; {self.gigabytes:.2g} GB of results"
         )
 
 
@@ -54,110 +51,81 @@ def _duration(hours: float) -> str:
     return f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:.0f} days"
 
 
-def estimate(config: Config, device: str = "cpu") -> Estimate:
-    """The cost of a config, from a calibration of each model and attack it names (seconds to a minute)."""
-    grid = grid_of(config)
-    overhead = start_seconds()
-    attack = {key: attack_seconds(config, key, device) for key in {_attack_key(block) for block in grid.blocks()}}
-    step = {key: training_seconds(config, key, device) for key in {(run.dataset, run.model) for run in grid.runs}}
+def estimate(
+    config: Config, device: str | None = None, within_s: float = math.inf, measure: Callable | None = None
+) -> Estimate:
+    """The cost of a config on a device (the one its attacks would take, if not given).
+
+    Args: within_s: seconds after which no more costs are measured; jobs whose cost is not known then count as untimed.
+    """
+    device = device or device_expected(config.engine)
+    grid, costs_of = grid_of(config), _Units(config, device)
     blocks = list(grid.blocks())
-    hours = {
-        "train": sum(overhead + _train_seconds(config, run, step) for run in grid.runs) / 3600,
-        "attack": sum(overhead + _block_seconds(config, grid, block, attack) for block in blocks) / 3600,
-    }
+    units = {unit for run in grid.runs for unit in costs_of.training(run)}
+    costs = calibrated(units | {costs_of.attack(block) for block in blocks}, within_s, measure)
+    untimed = [run for run in grid.runs if not set(costs_of.training(run)) <= set(costs)]
+    untimed += [block for block in blocks if costs_of.attack(block) not in costs]
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
     jobs = {"data": len(grid.datasets()) + len(shards), "train": len(grid.runs), "attack": len(blocks)}
-    return Estimate(jobs, hours, _bytes(config, grid) / 1e9, device)
+    if untimed:
+        return Estimate(jobs, {}, math.nan, device, len(untimed))
+    start = costs[costs_of.start]
+    hours = {
+        "train": sum(start + _train_seconds(config, run, costs_of, costs) for run in grid.runs) / 3600,
+        "attack": sum(start + _block_seconds(config, grid, one, costs[costs_of.attack(one)]) for one in blocks) / 3600,
+    }
+    return Estimate(jobs, hours, _bytes(config, grid, costs_of, costs) / 1e9, device)
 
 
-def start_seconds() -> float:
-    """Seconds until a job has started: Python, torch and this package."""
-    return _seconds(lambda: subprocess.run([sys.executable, "-c", "import torch, fldrep.attack.engine"], check=True))
+def device_expected(engine: EngineSettings) -> str:
+    """The kind of device that attacks will take, found without torch."""
+    return "cuda" if engine.device == "cuda" or (engine.device == "auto" and gpus_visible()) else "cpu"
 
 
-def attack_seconds(config: Config, key: tuple[str, str, str], device: str) -> float:
-    """Seconds of one optimiser step of one problem (target x restart)."""
-    dataset, model_name, attack_name = key
-    model, (images, labels) = _model(config.models[model_name], dataset, device), _random_images(dataset, device)
-    settings = config.attacks[attack_name]
-    known = None if settings.preset.endswith("dlg") else labels
-    options = {} if settings.inner_iterations is None else {"inner_iterations": settings.inner_iterations}
-    update = fldrep.defend(
-        fldrep.client_update(model, images, labels), "soteria", rate=0.5, model=model, images=images, labels=labels
-    )
+class _Units:
+    """The units that the jobs of a config cost. Training runs on the CPU, attacks on `device`."""
 
-    def attack(steps: int) -> None:
-        fldrep.reconstruct(model, update, known, settings.preset, steps, normalisation=dataset, **options)
+    def __init__(self, config: Config, device: str):
+        self.config, self.device = config, device
+        self.start = Unit("start")
 
-    attack(1)  # the first call pays for what later ones find ready
-    return max(_seconds(lambda: attack(4)) - _seconds(lambda: attack(1)), 0.0) / 3 / PROBLEMS
+    def training(self, run: Run) -> tuple[Unit, ...]:
+        """`start`, `local`, `test` and `parameters` of a run."""
+        return self.start, *(Unit(kind, **self._of_model(run)) for kind in ("local", "test", "parameters"))
 
+    def attack(self, block: Block) -> Unit:
+        """One step of a block's attack on one problem."""
+        section = attack_section(self.config.attacks[block.attack])
+        return Unit("attack", attack=section, **{**self._of_model(block.run), "device": self.device})
 
-def training_seconds(config: Config, key: tuple[str, str], device: str) -> tuple[float, float]:
-    """Seconds an image of local training, and of evaluation."""
-    dataset, model_name = key
-    model = _model(config.models[model_name], dataset, device)
-    images, labels = _random_images(dataset, device, 32)
-
-    def local_step() -> None:
-        cross_entropy(model(images), labels).backward()
-
-    def evaluation() -> None:
-        with torch.no_grad():
-            model(images)
-
-    local_step()
-    return _seconds(local_step) / 32, _seconds(evaluation) / 32
+    def _of_model(self, run: Run) -> dict:
+        shape, classes, _, _ = SIZES[run.dataset]
+        model = stable_json(self.config.models[run.model])
+        return {"shape": shape, "classes": classes, "model": model, "threads": self.config.engine.threads}
 
 
-def _model(settings: ModelSettings, dataset: str, device: str) -> Model:
-    shape, classes, _, _ = SIZES[dataset]
-    return (
-        build_model(settings.architecture, shape, classes, init=settings.init, width=settings.width).eval().to(device)
-    )
-
-
-def _random_images(dataset: str, device: str, count: int = PROBLEMS) -> tuple[torch.Tensor, torch.Tensor]:
-    shape, classes, _, _ = SIZES[dataset]
-    drawn = torch.Generator().manual_seed(0)
-    images = torch.randn(count, *shape, generator=drawn)
-    return images.to(device), torch.arange(count, device=device) % classes
-
-
-def _attack_key(block: Block) -> tuple[str, str, str]:
-    return block.run.dataset, block.run.model, block.attack
-
-
-def _train_seconds(config: Config, run: Run, step: dict[tuple[str, str], tuple[float, float]]) -> float:
+def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, float]) -> float:
     settings, clients = train_job(config, run).train, config.partitions[run.partition].clients
     _, _, train_images, test_images = SIZES[run.dataset]
     a_round = max(1, round(settings.fraction * clients)) * train_images / clients * settings.local_epochs
-    local, evaluation = step[run.dataset, run.model]
+    _, local, test, _ = (costs[unit] for unit in units.training(run))
     tested = min(settings.test_images or test_images, test_images)
-    return settings.rounds * a_round * local + (settings.rounds + 1) * tested * evaluation
+    return settings.rounds * a_round * local + (settings.rounds + 1) * tested * test
 
 
-def _block_seconds(config: Config, grid: Grid, block: Block, attack: dict[tuple[str, str, str], float]) -> float:
+def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> float:
     settings = config.attacks[block.attack]
-    problems = len(grid.targets_of(block)) * settings.restarts
-    return problems * settings.iterations * attack[_attack_key(block)]
+    return len(grid.targets_of(block)) * settings.restarts * settings.iterations * step
 
 
-def _bytes(config: Config, grid: Grid) -> float:
+def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) -> float:
     """Bytes of data, checkpoints and reconstructions (float32), the bulk of the results."""
     total = 0.0
     for dataset in grid.datasets():
         shape, _, train_images, test_images = SIZES[dataset]
         total += math.prod(shape) * (train_images + test_images)
     for run in grid.runs:
-        parameters = sum(value.numel() for value in _model(config.models[run.model], run.dataset, "cpu").parameters())
-        total += 4 * parameters * len(config.train[run.model].checkpoints)
+        total += 4 * costs[units.training(run)[-1]] * len(config.train[run.model].checkpoints)
     for (run, _, attack), targets in grid.targets.items():
         total += 4 * targets * (1 + config.attacks[attack].restarts) * math.prod(SIZES[run.dataset][0])
     return total
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
 HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2")
 # Only these may reach into stages: the command line, the lazy top, and the quick start built on it.
-ABOVE = {"fldrep", "fldrep.cli", "fldrep.photo", "fldrep.__main__", "fldrep.estimate"}
+ABOVE = {"fldrep", "fldrep.cli", "fldrep.photo", "fldrep.__main__", "fldrep.calibration", "fldrep.estimate"}
 
 
 def module_name(path: Path) -> str:

@@ -1,4 +1,5 @@
 # What all rules share: the package, the config as a grid of jobs, and where results lie.
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ sys.path.insert(0, str(SOURCE))
 from fldrep import grid
 from fldrep.devices import gpus_visible
 from fldrep.errors import FLDRepError
+from fldrep.estimate import estimate
 from fldrep.figures import FIGURES
 from fldrep.provenance import code_digest, share_package, text_digest
 from fldrep.settings import ATTACK_MODULES, PHOTO, parse_config, stable_json
@@ -102,3 +104,18 @@ def gpus_wanted(wildcards):
     """1 where attacks run on a GPU: asked for, or found on this machine."""
     device = CONFIG.engine.device
     return int(device == "cuda" or (device == "auto" and bool(gpus_visible())))
+
+
+def announcement(measuring):
+    """The grid in a line, and what it costs in another; measuring takes some seconds, once a machine and code."""
+    command = ["estimate", "--settings", stable_json(CONFIG), "--cores", workflow.cores]
+    if measuring:
+        told = subprocess.run(
+            [sys.executable, "-m", "fldrep", *map(str, command), "--within", "5"],
+            capture_output=True,
+            text=True,
+        )
+        cost = told.stdout.strip() or told.stderr.strip()
+    else:
+        cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(workflow.cores)}"
+    return f"{grid.summary(CONFIG, GRID)}\n{cost}"

@@ -1,0 +1,161 @@
+"""Unit costs of this machine: measured once, with the package's public Python face, and kept in the user's cache."""
+
+import hashlib
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from fldrep.files import written_beside
+from fldrep.provenance import code_digest, machine, versions
+from fldrep.settings import ATTACK_MODULES, AttackSettings, ModelSettings, stable_json
+
+PROBLEMS, STEPS = 2, 2  # targets attacked in the calibration, and optimiser steps that are timed
+BATCH = 32  # images of a timed training step
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """A cost to be measured. Sections are JSON, so that what a unit depends on is its identity.
+
+    Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `local` and
+    `test` (seconds an image of training and of evaluation), `parameters` (weights of the model).
+    """
+
+    kind: str
+    shape: tuple[int, int, int] = (3, 32, 32)
+    classes: int = 10
+    model: str = "{}"
+    attack: str = "{}"
+    device: str = "cpu"
+    threads: int = 1
+
+
+def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Callable | None = None) -> dict[Unit, float]:
+    """The costs of units: those known, and those measured anew until `within_s` seconds have passed (0: none).
+
+    What was measured is kept by machine, versions and code, so that the next call finds it.
+    """
+    path = cache_file()
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    began, costs = time.monotonic(), {}
+    for unit in sorted(units):
+        name = json.dumps(asdict(unit), sort_keys=True)
+        if name not in known:
+            if time.monotonic() - began >= within_s:
+                continue
+            known[name] = (measure or measured)(unit)
+            with written_beside(path) as beside:
+                beside.write_text(json.dumps(known, indent=1) + "\n")
+        costs[unit] = known[name]
+    return costs
+
+
+def cache_file() -> Path:
+    """Where the costs of this machine, these versions and this code are kept."""
+    modules = {"fldrep.calibration", "fldrep.train.client", *ATTACK_MODULES.values()}
+    identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
+    folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
+    return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+
+
+def measured(unit: Unit) -> float:
+    """The cost of a unit, measured now on this machine."""
+    if unit.kind == "start":
+        command = [sys.executable, "-c", "import torch, fldrep.attack.engine"]
+        return _seconds(unit, lambda: subprocess.run(command, check=True))
+    import torch
+
+    torch.set_num_threads(unit.threads)
+    return {"attack": _attack, "local": _local, "test": _test, "parameters": _parameters}[unit.kind](unit)
+
+
+def _attack(unit: Unit) -> float:
+    import torch
+
+    import fldrep
+    from fldrep.gradients import Update
+
+    settings = AttackSettings.model_validate_json(unit.attack)
+    images, labels = _random_images(unit, PROBLEMS)
+    model = _model(unit)
+    update = Update(fldrep.client_update(model, images, labels), "head")
+    update["head.weight"] = update["head.weight"] * (torch.arange(update["head.weight"].shape[-1]) % 2).to(
+        images.device
+    )
+    known = None if settings.labels == "optimised" else labels
+    options = {} if settings.inner_iterations is None else {"inner_iterations": settings.inner_iterations}
+
+    def attack(steps: int) -> None:
+        fldrep.reconstruct(model, update, known, settings.preset, steps, label_strategy=settings.labels, **options)
+
+    attack(1)  # the first call pays for what later ones find ready
+    once = _seconds(unit, lambda: attack(1))
+    return max(_seconds(unit, lambda: attack(1 + STEPS)) - once, once / 100) / STEPS / PROBLEMS
+
+
+def _local(unit: Unit) -> float:
+    from torch.nn.functional import cross_entropy
+
+    model, (images, labels) = _model(unit), _random_images(unit, BATCH)
+
+    def step() -> None:
+        cross_entropy(model(images), labels).backward()
+
+    step()
+    return _seconds(unit, step) / BATCH
+
+
+def _test(unit: Unit) -> float:
+    import torch
+
+    model, (images, _) = _model(unit), _random_images(unit, BATCH)
+    with torch.no_grad():
+        model(images)
+        return _seconds(unit, lambda: model(images)) / BATCH
+
+
+def _parameters(unit: Unit) -> float:
+    return sum(value.numel() for value in _model(unit).parameters())
+
+
+def _model(unit: Unit):
+    from fldrep.models import build_model
+
+    settings = ModelSettings.model_validate_json(unit.model)
+    built = build_model(settings.architecture, unit.shape, unit.classes, init=settings.init, width=settings.width)
+    return built.eval().to(unit.device)
+
+
+def _random_images(unit: Unit, count: int):
+    import torch
+
+    images = torch.randn(count, *unit.shape, generator=torch.Generator().manual_seed(0))
+    return images.to(unit.device), torch.arange(count, device=unit.device) % unit.classes
+
+
+def _seconds(unit: Unit, work: Callable[[], object]) -> float:
+    """Seconds of a piece of work: on a CPU those it computes in, so that a busy machine does not look slow."""
+    clock = time.perf_counter if unit.device == "cuda" else _cpu_seconds
+    began = clock()
+    work()
+    return (clock() - began) / (1 if unit.device == "cuda" else unit.threads)
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process, all threads, and of its finished children."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def attack_section(settings: AttackSettings) -> str:
+    """An attack as a unit knows it: without how often it is repeated, which multiplies its cost."""
+    return stable_json(settings.model_copy(update={"iterations": 1, "restarts": 1}))
