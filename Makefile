@@ -30,8 +30,8 @@ lint: env
 	$(BIN)/snakefmt --check workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-bench: env  ## fast paths against their slow twins, on an idle machine
-	$(BIN)/python -m pytest benchmarks
+bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
+	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
 
 schema: env  ## workflow/schemas and config/README.md from fldrep/settings.py
 	$(BIN)/python -m fldrep schema

@@ -22,7 +22,9 @@ def network(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") 
 
 def images(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Random images in [-1, 1], (count, 3, 32, 32)."""
-    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype) * 2 - 1
+    return (
+        torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype) * 2 - 1
+    )
 
 
 def targets(model: Model, count: int) -> tuple[dict[str, Tensor], Tensor]:
