@@ -51,6 +51,8 @@ def device_for(asked: str, tf32: bool = False) -> Iterator[str]:
     """The torch device for `auto`, `cpu` or `cuda`. Errors: `ConfigError` where cuda is asked for and there is none."""
     import torch
 
+    if asked not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device: {asked!r}: expected auto, cpu or cuda")
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):

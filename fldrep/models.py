@@ -125,6 +125,8 @@ def build_model(
     initialise = named("initialisation", init, INITIALISATIONS)
     if width is not None and name != "convnet":
         raise ConfigError(f"width={width} belongs to model 'convnet', not to {name!r}")
+    if width is not None and width < 1:
+        raise ConfigError(f"width: {width}: expected a whole number above 0")
     with torch.random.fork_rng(devices=[]):
         body = build(shape[0]) if width is None else build(shape[0], width)
         try:
