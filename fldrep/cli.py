@@ -124,13 +124,120 @@ def attack_command(
     attack_block(where, job, images, shards, checkpoints, attempts, reconstructions, code)
 
 
+@app.command("leakage")
+def leakage_command(
+    dataset: Dataset,
+    model: ModelName,
+    partition: Partition,
+    defense: Defense,
+    seed: Seed,
+    round: Round,
+    settings: Settings,
+    images: File,
+    shards: File,
+    checkpoints: File,
+    out: File,
+    code: Code = "",
+) -> None:
+    """Read representations and labels from updates at one checkpoint of a training run."""
+    from fldrep.grid import Run
+    from fldrep.settings import LeakageJob
+    from fldrep.theory.jobs.leakage import leakage_job
+
+    job = parsed(LeakageJob, settings)
+    leakage_job(Run(dataset, model, partition, defense, seed), round, job, images, shards, checkpoints, out, code)
+
+
+@app.command("certificate")
+def certificate_command(
+    dataset: Dataset,
+    model: ModelName,
+    partition: Partition,
+    defense: Defense,
+    seed: Seed,
+    round: Round,
+    attack: Attack,
+    block: BlockNumber,
+    settings: Settings,
+    images: File,
+    checkpoints: File,
+    reconstructions: File,
+    out: File,
+    code: Code = "",
+) -> None:
+    """Check theorem 1 on what an attack job found."""
+    from fldrep.grid import Block, Run
+    from fldrep.settings import CertificateJob
+    from fldrep.theory.jobs.certificate import certificate_job
+
+    where = Block(Run(dataset, model, partition, defense, seed), round, attack, block)
+    certificate_job(where, parsed(CertificateJob, settings), images, checkpoints, reconstructions, out, code)
+
+
+@app.command("convergence")
+def convergence_command(
+    dataset: Dataset,
+    partition: Partition,
+    seed: Seed,
+    settings: Settings,
+    images: File,
+    shards: File,
+    out: File,
+    code: Code = "",
+) -> None:
+    """Check theorem 2 on softmax regression over the images of a few clients."""
+    from fldrep.grid import Deal
+    from fldrep.settings import ConvergenceSettings
+    from fldrep.theory.jobs.convergence import convergence_job
+
+    convergence_job(Deal(dataset, partition, seed), parsed(ConvergenceSettings, settings), images, shards, out, code)
+
+
+@app.command("accounting")
+def accounting_command(
+    dataset: Dataset,
+    model: ModelName,
+    partition: Partition,
+    defense: Defense,
+    seed: Seed,
+    settings: Settings,
+    images: File,
+    shards: File,
+    out: File,
+    code: Code = "",
+) -> None:
+    """Account for the (epsilon, delta) that a client spends over a training run."""
+    from fldrep.grid import Run
+    from fldrep.settings import AccountingJob
+    from fldrep.theory.jobs.accounting import accounting_job
+
+    job = parsed(AccountingJob, settings)
+    accounting_job(Run(dataset, model, partition, defense, seed), job, images, shards, out, code)
+
+
 @app.command("metrics")
-def metrics_command(settings: Settings, results: File, attacks: File, utility: File, gallery: File) -> None:
-    """Judge every reconstruction of the grid; gather the training histories."""
+def metrics_command(
+    settings: Settings,
+    results: File,
+    attacks: File,
+    utility: File,
+    gallery: File,
+    leakage: File,
+    certificate: File,
+    convergence: File,
+    accounting: File,
+) -> None:
+    """Judge every reconstruction of the grid; gather the training histories and the analyses."""
     from fldrep.metrics.collect import collect
     from fldrep.settings import MetricsJob
 
-    collect(parsed(MetricsJob, settings), results, attacks, utility, gallery)
+    analyses = {
+        "leakage": leakage,
+        "certificate": certificate,
+        "convergence": convergence,
+        "accounting": accounting,
+    }
+    collect(parsed(MetricsJob, settings), results, attacks, utility, gallery, analyses)
 
 
 @app.command("figures")

@@ -9,7 +9,20 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from fldrep.errors import ConfigError
-from fldrep.settings import PHOTO, AttackJob, Config, DataSettings, DefenseSettings, GridEntry, MetricsJob, TrainJob
+from fldrep.settings import (
+    PHOTO,
+    AccountingJob,
+    AttackJob,
+    CertificateJob,
+    Config,
+    ConvergenceSettings,
+    DataSettings,
+    DefenseSettings,
+    GridEntry,
+    LeakageJob,
+    MetricsJob,
+    TrainJob,
+)
 
 # Under results/<name>:
 IMAGES = "data/{dataset}.safetensors"
@@ -20,6 +33,10 @@ CHECKPOINTS = f"train/{RUN}/checkpoints.safetensors"
 BLOCK = f"{RUN}/round-{{round}}/{{attack}}/block-{{block}}"
 ATTEMPTS = f"attack/{BLOCK}.parquet"
 RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
+LEAKAGE = f"theory/{RUN}/round-{{round}}/leakage.parquet"
+CERTIFICATE = f"theory/{BLOCK}/certificate.parquet"
+ACCOUNTING = f"theory/{RUN}/accounting.parquet"
+CONVERGENCE = "theory/{dataset}/{partition}/seed-{seed}/convergence.parquet"
 
 
 @dataclass(frozen=True, order=True)
@@ -43,6 +60,31 @@ class Run:
 
 
 @dataclass(frozen=True, order=True)
+class Checkpoint:
+    """The model of a run after a round."""
+
+    run: Run
+    round: int
+
+    def path(self, pattern: str) -> str:
+        """A file of the checkpoint."""
+        return pattern.format(**asdict(self.run), round=self.round)
+
+
+@dataclass(frozen=True, order=True)
+class Deal:
+    """The images of a data set as a partition deals them to clients."""
+
+    dataset: str
+    partition: str
+    seed: int
+
+    def path(self, pattern: str) -> str:
+        """A file of the deal."""
+        return pattern.format(**asdict(self))
+
+
+@dataclass(frozen=True, order=True)
 class Block:
     """The targets that one attack job works on, at one checkpoint of a run."""
 
@@ -57,12 +99,25 @@ class Block:
 
 
 class Grid:
-    """All jobs of the entries of a config, each once, in a stable order; `block_size` targets in a job."""
+    """All jobs of the entries of a config, each once, in a stable order; `block_size` targets in a job.
 
-    def __init__(self, entries: list[GridEntry], seeds: list[int], block_size: int):
+    `runs` are trained and `targets` of a run at a round attacked; theorem 1 is checked on what the `certified` attacks
+    find, theorem 2 on each of `deals`; `leaking` checkpoints and `accounted` runs are analysed.
+    """
+
+    def __init__(
+        self,
+        entries: list[GridEntry],
+        seeds: list[int],
+        block_size: int,
+        convergence: ConvergenceSettings | None = None,
+    ):
         self.block_size = block_size
         self.targets: dict[tuple[Run, int, str], int] = {}
+        self.certified: set[tuple[Run, int, str]] = set()
         runs: dict[Run, None] = {}
+        leaking: dict[Checkpoint, None] = {}
+        accounted: dict[Run, None] = {}
         for position, entry in enumerate(entries):
             axes = (entry.datasets, entry.models, entry.partitions, entry.defenses, seeds)
             for run in (Run(*values) for values in product(*axes)):
@@ -74,13 +129,31 @@ class Grid:
                             f"grid[{position}].targets: {entry.targets}, but another entry asks for {known} targets "
                             f"of {attack!r} on the same run {run}"
                         )
-        self.runs = list(runs)
+                    if "certificate" in entry.theory:
+                        self.certified.add((run, round, attack))
+                if "leakage" in entry.theory:
+                    leaking |= dict.fromkeys(Checkpoint(run, round) for round in entry.rounds)
+                if "accounting" in entry.theory:
+                    accounted[run] = None
+        self.runs, self.leaking, self.accounted = list(runs), list(leaking), list(accounted)
+        axes = (convergence.datasets, convergence.partitions, seeds) if convergence else ((), (), ())
+        self.deals = [Deal(*values) for values in product(*axes)]
 
     def blocks(self) -> Iterator[Block]:
         """Every attack job."""
         for (run, round, attack), targets in self.targets.items():
             for block in range(-(-targets // self.block_size)):
                 yield Block(run, round, attack, block)
+
+    def analyses(self) -> dict[str, list[str]]:
+        """Every file of the theory stage, by table."""
+        certified = (one for one in self.blocks() if (one.run, one.round, one.attack) in self.certified)
+        return {
+            "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
+            "certificate": [block.path(CERTIFICATE) for block in certified],
+            "convergence": [deal.path(CONVERGENCE) for deal in self.deals],
+            "accounting": [run.path(ACCOUNTING) for run in self.accounted],
+        }
 
     def targets_of(self, block: Block) -> list[int]:
         """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
@@ -97,7 +170,7 @@ class Grid:
 
 def grid_of(config: Config) -> Grid:
     """The grid of a whole config."""
-    return Grid(config.grid, config.seeds, config.engine.block)
+    return Grid(config.grid, config.seeds, config.engine.block, config.theory.convergence)
 
 
 def data_settings(config: Config, dataset: str) -> DataSettings:
@@ -121,16 +194,44 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
     )
 
 
+def leakage_job(config: Config, run: Run) -> LeakageJob:
+    """What a leakage job depends on."""
+    return LeakageJob(
+        model=config.models[run.model], defense=config.defenses[run.defense], leakage=config.theory.leakage
+    )
+
+
+def certificate_job(config: Config, grid: Grid, block: Block) -> CertificateJob:
+    """What a certificate job depends on."""
+    return CertificateJob(
+        model=config.models[block.run.model],
+        defense=config.defenses[block.run.defense],
+        certificate=config.theory.certificate,
+        targets=grid.targets_of(block),
+    )
+
+
+def accounting_job(config: Config, run: Run) -> AccountingJob:
+    """What an accounting job depends on."""
+    return AccountingJob(**dict(train_job(config, run)), accounting=config.theory.accounting)
+
+
 def summary(config: Config, grid: Grid) -> str:
     """One line that says what a config asks for."""
     blocks = sum(1 for _ in grid.blocks())
     targets = sum(grid.targets.values())
     return (
         f"{config.name}: {len(grid.datasets())} data sets, {len(grid.runs)} training runs, "
-        f"{blocks} attack jobs on {targets} updates"
+        f"{blocks} attack jobs on {targets} updates, {sum(map(len, grid.analyses().values()))} analyses"
     )
 
 
 def metrics_job(config: Config) -> MetricsJob:
     """What the metrics job depends on."""
-    return MetricsJob(seeds=config.seeds, grid=config.grid, block=config.engine.block, metrics=config.metrics)
+    return MetricsJob(
+        seeds=config.seeds,
+        grid=config.grid,
+        block=config.engine.block,
+        metrics=config.metrics,
+        convergence=config.theory.convergence,
+    )

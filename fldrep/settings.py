@@ -279,6 +279,9 @@ class AttackSettings(Section):
         return self
 
 
+ANALYSES = ("leakage", "certificate", "accounting")
+
+
 class GridEntry(Section):
     """A product: every data set x model x partition x defense x round x attack x seed."""
 
@@ -289,6 +292,11 @@ class GridEntry(Section):
     rounds: list[Natural] = option([0], "checkpoints attacked; each must be one that training keeps")
     attacks: list[Name] = option([], "names from `attacks`; none means training only")
     targets: Targets = option(8, "images attacked for each combination", unit="images")
+    theory: list[Literal[ANALYSES]] = option(
+        [],
+        "analyses of the same runs: `leakage` of representations at each round of `rounds`, `certificate` of what each"
+        " attack finds (Soteria only), `accounting` of the (epsilon, delta) spent in training",
+    )
 
 
 class EngineSettings(Section):
@@ -309,6 +317,65 @@ class MetricSettings(Section):
     recovered_ssim: float = option(0.5, "SSIM from which a target counts as recovered", ge=-1, le=1)
 
 
+class LeakageSettings(Section):
+    """What the gradient of the last layer tells about a batch: representations and labels."""
+
+    batch_sizes: list[Positive] = option(
+        [1, 2, 4, 8, 16, 32], "images in an update; smaller batches are beginnings of larger ones", min_length=1
+    )
+    batches: Positive = option(10, "updates looked at for each batch size, each of one client")
+    public_images: Positive = option(
+        500, "first images of the test set, known to the attacker with their labels", unit="images"
+    )
+
+
+class CertificateSettings(Section):
+    """Theorem 1: how far a reconstruction must be from the image."""
+
+    points: int = option(9, "points of the segment from image to reconstruction where the Jacobian is measured", ge=2)
+
+
+class AccountingSettings(Section):
+    """The (epsilon, delta) a client spends over the training."""
+
+    delta: float | None = option(None, "delta, below 1 / clients; clients ** -1.1 if not given", gt=0, lt=1)
+
+
+class ConvergenceSettings(Section):
+    """Theorem 2: softmax regression with L2 by FedAvg, a problem whose constants and optimum can be computed."""
+
+    datasets: list[Dataset] = option(["mnist"], "data sets", min_length=1)
+    partitions: list[Name] = option(..., "names from `partitions`, which say who holds what", min_length=1)
+    rates: list[Annotated[float, Field(gt=0, lt=1)]] = option(
+        [0.1, 0.4], "shares of the pixels that Soteria prunes; the unbiased random mask takes the largest", min_length=1
+    )
+    clients: Positive = option(10, "the partition's first clients")
+    images_per_client: Positive = option(200, "the first images of each", unit="images")
+    pooled: Positive = option(2, "side of the squares of pixels that are averaged", unit="pixels")
+    mu: float = option(0.1, "weight of L2, the strong convexity of every client's loss", gt=0)
+    local_steps: Positive = option(1, "local steps E in a round", unit="steps")
+    sampled: Positive | None = option(None, "clients K of a round, drawn without replacement; all if not given")
+    rounds: Natural = option(2000, "federated rounds", unit="rounds")
+    moments: Positive = option(40, "moments kept, spaced geometrically over the rounds")
+    repetitions: Positive = option(4, "runs, each with draws of its own")
+    batch_size: Positive = option(32, "images in a local step, drawn with replacement", unit="images")
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.sampled is not None and self.sampled > self.clients:
+            raise ValueError(f"sampled={self.sampled} of clients={self.clients}: there are not so many")
+        return self
+
+
+class TheorySettings(Section):
+    """The analyses that a grid entry asks for by its key `theory`, and the problem of theorem 2."""
+
+    leakage: LeakageSettings = option(LeakageSettings(), "how leakage of representations is measured")
+    certificate: CertificateSettings = option(CertificateSettings(), "how theorem 1 is checked")
+    accounting: AccountingSettings = option(AccountingSettings(), "how privacy spent is accounted")
+    convergence: ConvergenceSettings | None = option(None, "how theorem 2 is checked; not checked if not given")
+
+
 class TrainJob(Section):
     """The sections a training job depends on."""
 
@@ -327,6 +394,32 @@ class AttackJob(Section):
     targets: list[Natural]
 
 
+class LeakageJob(Section):
+    """The sections a leakage job depends on."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    leakage: LeakageSettings
+
+
+class CertificateJob(Section):
+    """The sections a certificate job depends on, and the numbers of its targets."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    certificate: CertificateSettings
+    targets: list[Natural]
+
+
+class AccountingJob(Section):
+    """The sections an accounting job depends on."""
+
+    model: ModelSettings
+    train: TrainSettings
+    defense: DefenseSettings
+    accounting: AccountingSettings
+
+
 class MetricsJob(Section):
     """The sections the metrics job depends on."""
 
@@ -334,6 +427,7 @@ class MetricsJob(Section):
     grid: list[GridEntry]
     block: Positive
     metrics: MetricSettings
+    convergence: ConvergenceSettings | None = None
 
 
 class Config(Section):
@@ -350,9 +444,11 @@ class Config(Section):
     grid: list[GridEntry] = option(..., "what is run", min_length=1)
     engine: EngineSettings = option(EngineSettings(), "how attacks are computed")
     metrics: MetricSettings = option(MetricSettings(), "how reconstructions are judged")
+    theory: TheorySettings = option(TheorySettings(), "how the paper's theory is checked")
 
     @model_validator(mode="after")
     def _check(self):
+        _check_convergence(self)
         for position, entry in enumerate(self.grid):
             _check_entry(self, entry, f"grid[{position}]")
         return self
@@ -386,7 +482,7 @@ def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
             )
         kept = config.train[model].checkpoints
         missing = [number for number in entry.rounds if number not in kept]
-        if entry.attacks and missing:
+        if (entry.attacks or "leakage" in entry.theory) and missing:
             raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
     for name in entry.attacks:
         preset = config.attacks[name].preset
@@ -396,6 +492,37 @@ def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
                 raise ValueError(f"{where}.attacks: {name!r} drops the defended layer, but {defense!r} defends none")
             if preset == "gs-masked" and layers == "none":
                 raise ValueError(f"{where}.attacks: {name!r} needs a public mask, but {defense!r} leaves none")
+    _check_theory(config, entry, where)
+
+
+def _check_theory(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse analyses that contradict the rest of a grid entry."""
+    if "certificate" in entry.theory:
+        if not entry.attacks:
+            raise ValueError(f"{where}.theory: certificate judges what attacks find, but attacks is empty")
+        for name in entry.defenses:
+            if config.defenses[name].method != "soteria":
+                raise ValueError(
+                    f"{where}.theory: certificate is of a pruned representation, but {name!r} prunes none; give"
+                    " Soteria an entry of its own"
+                )
+    delta = config.theory.accounting.delta
+    for name in entry.partitions if "accounting" in entry.theory and delta is not None else []:
+        clients = config.partitions[name].clients
+        if delta >= 1 / max(clients, 2):
+            raise ValueError(f"theory.accounting.delta: {delta} is not below 1/{clients}, the clients of {name!r}")
+
+
+def _check_convergence(config: Config) -> None:
+    """Refuse a convergence section that names a partition that is not there, or more clients than it has."""
+    convergence = config.theory.convergence
+    for name in convergence.partitions if convergence else []:
+        if name not in config.partitions:
+            known = ", ".join(sorted(config.partitions))
+            raise ValueError(f"theory.convergence.partitions: {name!r} is not in partitions; known: {known}")
+        clients = config.partitions[name].clients
+        if convergence.clients > clients:
+            raise ValueError(f"theory.convergence.clients: {convergence.clients}, but {name!r} has {clients}")
 
 
 def stable_json(section: Section) -> str:

@@ -12,7 +12,7 @@ from typer.main import get_command
 from fldrep import cli
 from fldrep.imageset import ImageSet, mean_of_each_class
 from fldrep.records import ATTEMPTS, SHARDS
-from fldrep.tensors import write_tensors
+from fldrep.tensors import write_checkpoints, write_tensors
 
 COMMANDS = sorted(get_command(cli.app).commands)
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
@@ -20,6 +20,11 @@ BLOCK = [*RUN, "--round", "0", "--attack", "gs", "--block", "0"]
 TRAIN = json.dumps({"model": {}, "train": {"rounds": 1}, "defense": {}})
 ATTACK = json.dumps({"model": {}, "defense": {}, "attack": {"iterations": 1}, "engine": {}, "targets": [0]})
 ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "attacks": ["gs"]}
+LEAKAGE = json.dumps({"model": {}, "defense": {}, "leakage": {"batch_sizes": [1, 11], "batches": 1}})
+SOTERIA = {"method": "soteria", "rate": 0.5}
+CERTIFICATE = json.dumps({"model": {}, "defense": SOTERIA, "certificate": {}, "targets": [0]})
+ACCOUNTING = json.dumps({"model": {}, "train": {}, "defense": {}, "accounting": {"delta": 0.5}})
+CONVERGENCE = json.dumps({"partitions": ["iid"], "clients": 2, "images_per_client": 4})
 METRICS = json.dumps({"seeds": [0], "grid": [ENTRY], "block": 8, "metrics": {}})
 CONFIG = json.dumps(
     {
@@ -64,6 +69,7 @@ def test_every_command_explains_itself(call, command):
 
 def test_every_stage_of_the_workflow_is_a_command(call):
     assert {"data", "partition", "train", "attack", "metrics", "figures", "report", "schema", "photo"} <= set(COMMANDS)
+    assert {"leakage", "certificate", "convergence", "accounting"} <= set(COMMANDS)
     code, out, _ = call("--help")
     assert code == 0
     assert all(command in out for command in COMMANDS)
@@ -86,6 +92,8 @@ def files(tmp_path):
     """What earlier stages leave: ten tiny images, their shards, and files that are not what they should be."""
     import torch
 
+    from fldrep.models import build_model
+
     images, labels = torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10)
     whole = ImageSet(images, labels, images, labels, mean_of_each_class(images, labels, 10))
     whole.write(tmp_path / "images.safetensors", {})
@@ -94,6 +102,8 @@ def files(tmp_path):
     SHARDS.write([], tmp_path / "nobody.parquet")
     ATTEMPTS.write([], tmp_path / "attempts.parquet")
     write_tensors(tmp_path / "other.safetensors", {"round-0/head.weight": torch.zeros(2, 2)})
+    untrained = build_model("lenet", (1, 28, 28), 10)
+    write_checkpoints(tmp_path / "whole.safetensors", {0: untrained.state_dict()}, {})
     (tmp_path / "page.html").write_text("<html>404</html>")
     (tmp_path / "results").mkdir()
     return tmp_path
@@ -107,6 +117,10 @@ def mistakes() -> dict[str, tuple[list, str]]:
     attack = ["attack", *BLOCK, "--images", "@images.safetensors", "--shards", "@shards.parquet"]
     found = ["--attempts", ">attempts", "--reconstructions", ">reconstructions"]
     metrics = ["metrics", "--results", "@results", "--attacks", ">a", "--utility", ">u", "--gallery", ">g"]
+    metrics += ["--leakage", ">l", "--certificate", ">c", "--convergence", ">v", "--accounting", ">p"]
+    analysed = ["--images", "@images.safetensors", "--shards", "@shards.parquet", "--out", ">out"]
+    certified = ["--images", "@images.safetensors", "--reconstructions", "@other.safetensors", "--out", ">out"]
+    deal = ["convergence", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
     tables = ["--attacks", "@attempts.parquet", "--utility", "@attempts.parquet"]
     return {
         "data: an unknown source": (
@@ -176,6 +190,33 @@ def mistakes() -> dict[str, tuple[list, str]]:
         "attack: a target too many": (
             [*attack, "--settings", ATTACK.replace("[0]", "[10]"), "--checkpoints", "@other.safetensors", *found],
             "targets: number 10 asks client 0 for more than its 10 images",
+        ),
+        "leakage: a batch that no client holds": (
+            ["leakage", *RUN, "--round", "0", "--settings", LEAKAGE, "--checkpoints", "@whole.safetensors", *analysed],
+            "shards.parquet: no client holds 11 images",
+        ),
+        "leakage: a checkpoint of another network": (
+            ["leakage", *RUN, "--round", "0", "--settings", LEAKAGE, "--checkpoints", "@other.safetensors", *analysed],
+            "other.safetensors: holds no tensor 'round-0/body",
+        ),
+        "certificate: a file without reconstructions": (
+            ["certificate", *BLOCK, "--settings", CERTIFICATE, "--checkpoints", "@whole.safetensors", *certified],
+            "other.safetensors: holds no tensor 'originals'",
+        ),
+        "certificate: a defense that prunes nothing": (
+            [
+                *["certificate", *BLOCK, "--settings", CERTIFICATE.replace(json.dumps(SOTERIA), "{}")],
+                *["--checkpoints", "@whole.safetensors", *certified],
+            ],
+            "defense 'none' leaves r as it is",
+        ),
+        "convergence: too few clients": (
+            [*deal, "--settings", CONVERGENCE, *analysed],
+            "shards.parquet: wanted 2 clients of 4 images, found 1",
+        ),
+        "accounting: a delta that gives a client away": (
+            ["accounting", *RUN, "--settings", ACCOUNTING, *analysed],
+            "delta=0.5 is not between 0 and 1/clients",
         ),
         "metrics: results that are not there": (
             [*metrics, "--settings", METRICS],

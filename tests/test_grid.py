@@ -1,5 +1,6 @@
 """From a config to jobs and files."""
 
+import copy
 import re
 from itertools import product
 from string import Formatter
@@ -93,6 +94,9 @@ def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
 def test_every_file_has_a_path_of_its_own(jobs):
     paths = [run.path(pattern) for run in jobs.runs for pattern in (grid.HISTORY, grid.CHECKPOINTS)]
     paths += [block.path(pattern) for block in jobs.blocks() for pattern in (grid.ATTEMPTS, grid.RECONSTRUCTIONS)]
+    paths += [checkpoint.path(grid.LEAKAGE) for checkpoint in (grid.Checkpoint(jobs.runs[0], n) for n in (0, 2))]
+    paths += [block.path(grid.CERTIFICATE) for block in jobs.blocks()]
+    paths += [run.path(grid.ACCOUNTING) for run in jobs.runs]
     assert len(paths) == len(set(paths))
     block = grid.Block(grid.Run("mnist", "a", "iid", "s", 3), 2, "dlg", 1)
     assert block.path(grid.ATTEMPTS) == "attack/mnist/a/iid/s/seed-3/round-2/dlg/block-1.parquet"
@@ -101,7 +105,9 @@ def test_every_file_has_a_path_of_its_own(jobs):
 
 def test_wildcards_are_columns_of_the_tables():
     columns = {column.name for column in ATTACK_IDENTITY}
-    for pattern in (grid.IMAGES, grid.SHARDS, grid.HISTORY, grid.CHECKPOINTS, grid.ATTEMPTS, grid.RECONSTRUCTIONS):
+    patterns = (grid.IMAGES, grid.SHARDS, grid.HISTORY, grid.CHECKPOINTS, grid.ATTEMPTS, grid.RECONSTRUCTIONS)
+    theory = (grid.LEAKAGE, grid.CERTIFICATE, grid.CONVERGENCE, grid.ACCOUNTING)
+    for pattern in (*patterns, *theory):
         wildcards = {field for _, field, _, _ in Formatter().parse(pattern) if field}
         assert wildcards <= columns, pattern
         assert not re.search(r"\d\.\d", pattern), "a number of the config in a path"
@@ -136,4 +142,59 @@ def test_only_the_photo_depends_on_the_photo(config):
 
 
 def test_the_summary_counts(config, jobs):
-    assert grid.summary(config, jobs) == "small: 2 data sets, 10 training runs, 28 attack jobs on 48 updates"
+    expected = "small: 2 data sets, 10 training runs, 28 attack jobs on 48 updates, 0 analyses"
+    assert grid.summary(config, jobs) == expected
+
+
+# ---- theory
+
+
+@pytest.fixture
+def analysed():
+    """The same entries with analyses, one of them asked for twice."""
+    first, second, third = copy.deepcopy(RAW["grid"])
+    first.update(theory=["leakage", "accounting"])
+    third.update(theory=["leakage"])
+    certified = {**first, "defenses": ["s"], "theory": ["certificate"]}
+    theory = {"convergence": {"datasets": ["cifar10"], "partitions": ["iid"], "clients": 4}}
+    return parse_config({**RAW, "grid": [first, second, third, certified], "theory": theory})
+
+
+def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
+    jobs = grid.grid_of(analysed)
+    runs = {(defense, seed): f"mnist/a/iid/{defense}/seed-{seed}" for defense in ("none", "s", "g") for seed in (0, 3)}
+    rounds = {"none": (0, 2), "s": (0, 2), "g": (0,)}
+    expected = {
+        "leakage": {f"theory/{run}/round-{n}/leakage.parquet" for (name, _), run in runs.items() for n in rounds[name]},
+        "certificate": {
+            f"theory/{runs['s', seed]}/round-{n}/dlg/block-{block}/certificate.parquet"
+            for seed, n, block in product((0, 3), (0, 2), range(3))
+        },
+        "convergence": {f"theory/cifar10/iid/seed-{seed}/convergence.parquet" for seed in (0, 3)},
+        "accounting": {f"theory/{run}/accounting.parquet" for (name, _), run in runs.items() if name != "g"},
+    }
+    found = jobs.analyses()
+    assert {name: set(files) for name, files in found.items()} == expected
+    assert all(len(files) == len(expected[name]) for name, files in found.items())
+    assert grid.summary(analysed, jobs).endswith("28 attack jobs on 48 updates, 28 analyses")
+    metrics = grid.metrics_job(analysed)
+    assert grid.Grid(metrics.grid, metrics.seeds, metrics.block, metrics.convergence).analyses() == found
+
+
+def test_without_analyses_there_is_no_file_of_theory(jobs):
+    assert jobs.analyses() == {"leakage": [], "certificate": [], "convergence": [], "accounting": []}
+
+
+def test_analyses_hold_what_they_depend_on_and_no_more(analysed):
+    run = grid.Run("mnist", "a", "iid", "s", 0)
+    leakage, account = grid.leakage_job(analysed, run), grid.accounting_job(analysed, run)
+    found = grid.certificate_job(analysed, grid.grid_of(analysed), grid.Block(run, 2, "dlg", 2))
+    shared = (analysed.models["a"], analysed.defenses["s"])
+    assert (leakage.model, leakage.defense, leakage.leakage) == (*shared, analysed.theory.leakage)
+    assert (found.model, found.defense, found.certificate) == (*shared, analysed.theory.certificate)
+    assert found.targets == [4]
+    assert (account.model, account.defense, account.accounting) == (*shared, analysed.theory.accounting)
+    assert account.train == analysed.train["a"]
+    assert {*type(leakage).model_fields} == {"model", "defense", "leakage"}
+    assert {*type(found).model_fields} == {"model", "defense", "certificate", "targets"}
+    assert {*type(account).model_fields} == {"model", "train", "defense", "accounting"}

@@ -8,9 +8,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from fldrep.errors import DataError
-from fldrep.records import ATTACKS, ATTEMPTS, IMAGE_METRICS, SHARDS, UTILITY, Column, Table
+from fldrep.records import (
+    ACCOUNTING,
+    ATTACKS,
+    ATTEMPTS,
+    CERTIFICATE,
+    CONVERGENCE,
+    IMAGE_METRICS,
+    LEAKAGE,
+    SHARDS,
+    UTILITY,
+    Column,
+    Table,
+)
 
-TABLES = [SHARDS, UTILITY, ATTEMPTS, ATTACKS]
+TABLES = [SHARDS, UTILITY, ATTEMPTS, ATTACKS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING]
 SMALL = Table(
     "small",
     3,

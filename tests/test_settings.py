@@ -17,10 +17,13 @@ from fldrep.errors import ConfigError
 from fldrep.settings import (
     ATTACK_MODULES,
     ATTACK_PRESETS,
+    AccountingJob,
     AttackJob,
     AttackSettings,
+    CertificateJob,
     Config,
     DefenseSettings,
+    LeakageJob,
     MetricsJob,
     TrainJob,
     TrainSettings,
@@ -59,11 +62,16 @@ attacks:
   drop: {preset: gs-drop, iterations: 5}
 grid:
   - {datasets: [mnist], models: [lenet], partitions: [iid], defenses: [none, soteria], rounds: [0, 3], attacks: [dlg],
-     targets: 5}
+     targets: 5, theory: [leakage, accounting]}
   - {datasets: [cifar10], models: [conv], partitions: [two], defenses: [soteria], rounds: [0],
-     attacks: [gs, masked, drop]}
+     attacks: [gs, masked, drop], theory: [certificate]}
 engine: {block: 2, chunk: 4}
 metrics: {recovered_ssim: 0.5}
+theory:
+  leakage: {batch_sizes: [1, 4], batches: 2, public_images: 50}
+  certificate: {points: 3}
+  accounting: {delta: 0.01}
+  convergence: {datasets: [mnist], partitions: [two], rates: [0.4], clients: 3, sampled: 2, rounds: 5}
 """
 
 
@@ -138,6 +146,7 @@ WRONG = [
     ("attacks/dlg/inner_iterations", 0.5, "attacks.dlg.inner_iterations: 0.5"),
     ("attacks/dlg/labels", "guessed", "attacks.dlg.labels: 'guessed'"),
     ("attacks/dlg/tv", 0.1, "attacks.dlg.tv: unknown key"),
+    ("attacks/dlg", {"t\nv": 0.1}, r"attacks.dlg.'t\\nv': unknown key"),
     ("grid", [], "grid: .*at least 1"),
     ("grid/0/targets", 0, "grid.0.targets: 0"),
     ("grid/0/datasets", ["imagenet"], "grid.0.datasets.0: 'imagenet'"),
@@ -149,6 +158,15 @@ WRONG = [
     ("engine/chunk", None, "engine.chunk: None"),
     ("engine/tf32", "on", "engine.tf32: 'on'"),
     ("metrics/recovered_ssim", 1.5, "metrics.recovered_ssim: 1.5"),
+    ("grid/0/theory", ["convergence"], "grid.0.theory.0: 'convergence': .*'leakage', 'certificate' or 'accounting'"),
+    ("theory/leakage/batch_sizes", [], "theory.leakage.batch_sizes: "),
+    ("theory/leakage/batch_sizes", [0], "theory.leakage.batch_sizes.0: 0"),
+    ("theory/certificate/points", 1, "theory.certificate.points: 1: .*greater than or equal to 2"),
+    ("theory/accounting/delta", 0, "theory.accounting.delta: 0: .*greater than 0"),
+    ("theory/convergence/mu", 0, "theory.convergence.mu: 0: .*greater than 0"),
+    ("theory/convergence/rates", [1.0], "theory.convergence.rates.0: 1.0: .*less than 1"),
+    ("theory/convergence/partitions", ..., "theory.convergence.partitions: missing"),
+    ("theory/convergence/masks", [], "theory.convergence.masks: unknown key"),
 ]
 
 CONTRADICTIONS = [
@@ -176,6 +194,12 @@ CONTRADICTIONS = [
     ("attacks/gs/labels", "optimised", "attacks.gs: labels 'optimised' .*preset 'gs'"),
     ("grid/1/defenses", ["none"], "grid.1..attacks: '(masked|drop)' .*'none'"),
     ("grid/1/defenses", ["compression"], "grid.1..attacks: 'drop' drops the defended layer, but 'compression'"),
+    ("grid/0/theory", ["certificate"], "grid.0..theory: certificate is of a pruned representation, but 'none' prunes"),
+    ("grid/1/attacks", [], "grid.1..theory: certificate judges what attacks find, but attacks is empty"),
+    ("theory/accounting/delta", 0.1, "theory.accounting.delta: 0.1 is not below 1/10, the clients of 'iid'"),
+    ("theory/convergence/partitions", ["dirichlet"], "theory.convergence.partitions: 'dirichlet' is not in partitions"),
+    ("theory/convergence/clients", 11, "theory.convergence.clients: 11, but 'two' has 10"),
+    ("theory/convergence/sampled", 4, "theory.convergence: sampled=4 of clients=3"),
 ]
 
 
@@ -273,7 +297,7 @@ def test_the_schema_refuses_unknown_keys_in_every_section(path):
     validator = Draft202012Validator(config_schema())
     raw = yaml.safe_load(path.read_text())
     places = [(), ("grid", 0)]
-    places += [(name,) for name in ("data", "engine", "metrics")]
+    places += [(name,) for name in ("data", "engine", "metrics", "theory")]
     places += [(part, name) for part in ("partitions", "models", "train", "defenses", "attacks") for name in raw[part]]
     for place in places:
         spoilt = copy.deepcopy(raw)
@@ -451,8 +475,16 @@ def test_any_config_is_refused_by_name_or_makes_jobs(edits):
         assert parse_section(TrainJob, stable_json(job)) == job
         for wildcard, pattern in ALLOWED.items():
             assert re.fullmatch(pattern, str(getattr(run, wildcard))), wildcard
+    for checkpoint in jobs.leaking:
+        job = grid.leakage_job(config, checkpoint.run)
+        assert parse_section(LeakageJob, stable_json(job)) == job
+    for run in jobs.accounted:
+        job = grid.accounting_job(config, run)
+        assert parse_section(AccountingJob, stable_json(job)) == job
     for block in jobs.blocks():
         job = grid.attack_job(config, jobs, block)
         assert parse_section(AttackJob, stable_json(job)) == job
+        job = grid.certificate_job(config, jobs, block)
+        assert parse_section(CertificateJob, stable_json(job)) == job
     metrics = grid.metrics_job(config)
     assert parse_section(MetricsJob, stable_json(metrics)) == metrics

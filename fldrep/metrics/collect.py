@@ -1,6 +1,6 @@
 """From attack jobs to one table: the errors of every reconstruction, beside those of an attacker who knows nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +12,33 @@ from fldrep.gallery import gallery_key, original_key
 from fldrep.imageset import ImageSet
 from fldrep.metrics.images import compare_pixels
 from fldrep.normalisation import normalisation_for
-from fldrep.records import ATTACK_IDENTITY, ATTACKS, ATTEMPTS, UTILITY
+from fldrep.records import (
+    ACCOUNTING,
+    ATTACK_IDENTITY,
+    ATTACKS,
+    ATTEMPTS,
+    CERTIFICATE,
+    CONVERGENCE,
+    LEAKAGE,
+    UTILITY,
+    Table,
+)
 from fldrep.settings import MetricsJob
 from fldrep.tensors import read_tensors, write_tensors
 
 GALLERY_TARGETS = 8
 PICTURES = ("originals", "images")  # what an attack job keeps of each block
+ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
 
 
-def collect(job: MetricsJob, results: Path, attacks: Path, utility: Path, gallery: Path) -> None:
-    """Write the tables `attacks` and `utility` and the gallery of a grid whose jobs' files lie under `results`."""
-    jobs = grid.Grid(job.grid, job.seeds, job.block)
+def collect(
+    job: MetricsJob, results: Path, attacks: Path, utility: Path, gallery: Path, analyses: Mapping[str, Path]
+) -> None:
+    """Write the tables and the gallery of a grid whose jobs' files lie under `results`.
+
+    Args: analyses: where each table of `ANALYSES` goes; one that no entry asks for is written empty.
+    """
+    jobs = grid.Grid(job.grid, job.seeds, job.block, job.convergence)
     blocks = [
         (ATTEMPTS.read(results / block.path(grid.ATTEMPTS)), results / block.path(grid.RECONSTRUCTIONS))
         for block in jobs.blocks()
@@ -30,10 +46,20 @@ def collect(job: MetricsJob, results: Path, attacks: Path, utility: Path, galler
     class_means = {
         name: ImageSet.read(results / grid.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
     }
-    histories = pd.concat([UTILITY.read(results / run.path(grid.HISTORY)) for run in jobs.runs])
+    histories = gathered(UTILITY, [results / run.path(grid.HISTORY) for run in jobs.runs])
+    found = {
+        name: gathered(ANALYSES[name], [results / file for file in files]) for name, files in jobs.analyses().items()
+    }
     ATTACKS.write(judge(blocks, class_means, job.metrics.recovered_ssim), attacks)
     UTILITY.write(histories, utility)
+    for name, rows in found.items():
+        ANALYSES[name].write(rows, analyses[name])
     write_tensors(gallery, pick_gallery(blocks, min(job.seeds)))
+
+
+def gathered(table: Table, files: Sequence[Path]) -> pd.DataFrame:
+    """The rows of several files of one table, in their order; of no file, no rows."""
+    return pd.concat([table.read(file) for file in files]) if files else pd.DataFrame(columns=table.names)
 
 
 def judge(

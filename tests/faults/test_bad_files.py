@@ -40,7 +40,8 @@ COMMANDS = {
     "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --history >h --checkpoints >c",
     "attack": " ".join(RUN) + " --round 0 --attack gs --block 0 --images images.safetensors --shards shards.parquet"
     " --checkpoints checkpoints.safetensors --attempts >a --reconstructions >r",
-    "metrics": "--results results --attacks >a --utility >u --gallery >g",
+    "metrics": "--results results --attacks >a --utility >u --gallery >g --leakage >l --certificate >c --convergence >v"
+    " --accounting >p",
     "figures": "--figure privacy_utility --attacks attacks.parquet --utility utility.parquet"
     " --gallery gallery.safetensors --out >out.png",
     "reconstructions": "--figure reconstructions --attacks attacks.parquet --utility utility.parquet"

@@ -5,11 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from fldrep.records import ATTACKS, CLAIMS, UTILITY, VERDICTS
+from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY, VERDICTS
 from fldrep.report import attack_claims, claims, evidence, theory_claims
 from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, TOO_WEAK, Tables
 from fldrep.settings import parse_config
-from fldrep.theory.tables import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE
 
 THEORY = (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 GREY = 0.08

@@ -4,21 +4,27 @@ import pytest
 import torch
 
 from fldrep.errors import ConfigError, DataError
-from fldrep.grid import Block, Run
+from fldrep.grid import Block, Deal, Run
 from fldrep.imageset import ImageSet
 from fldrep.models import model_for
-from fldrep.records import SHARDS
+from fldrep.records import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE, SHARDS
 from fldrep.settings import (
-    AttackJob,
-    AttackSettings,
+    AccountingJob,
+    AccountingSettings,
+    CertificateJob,
+    CertificateSettings,
+    ConvergenceSettings,
     DefenseSettings,
-    EngineSettings,
+    LeakageJob,
+    LeakageSettings,
     ModelSettings,
-    TrainJob,
     TrainSettings,
 )
 from fldrep.tensors import write_checkpoints, write_tensors
-from fldrep.theory import jobs, tables
+from fldrep.theory.jobs.accounting import accounting_job
+from fldrep.theory.jobs.certificate import certificate_job
+from fldrep.theory.jobs.convergence import convergence_job
+from fldrep.theory.jobs.leakage import leakage_job
 
 CLASSES, CLIENTS, EACH = 3, 4, 12
 SOTERIA = DefenseSettings(method="soteria", rate=0.5)
@@ -46,18 +52,14 @@ def run_of(defense="any"):
     return Run("mnist", "lenet", "iid", defense, 0)
 
 
-def train_job(defense, **train):
-    settings = TrainSettings(rounds=5, **train)
-    return TrainJob(model=ModelSettings(init="uniform"), train=settings, defense=defense)
-
-
 def leakage_table(files, defense, name="any", **options):
-    given = {"batch_sizes": (1, 4), "batches": 3, "code": "abc", **options}
+    settings = LeakageSettings(**{"batch_sizes": [1, 4], "batches": 3, **options})
+    job = LeakageJob(model=ModelSettings(init="uniform"), defense=defense, leakage=settings)
     paths = [
         files / f"{part}" for part in ("images.safetensors", "shards.parquet", "checkpoints.safetensors", "out.parquet")
     ]
-    jobs.leakage_job(run_of(name), 2, train_job(defense), *paths, **given)
-    return tables.LEAKAGE.read(paths[-1])
+    leakage_job(run_of(name), 2, job, *paths, code="abc")
+    return LEAKAGE.read(paths[-1])
 
 
 def test_leakage(files):
@@ -74,15 +76,15 @@ def test_leakage(files):
 
 def test_a_batch_that_no_client_holds(files):
     with pytest.raises(DataError, match="no client holds 13 images, the largest batch; the fullest has 12"):
-        leakage_table(files, DefenseSettings(), batch_sizes=(1, 13))
+        leakage_table(files, DefenseSettings(), batch_sizes=[1, 13])
 
 
 def certificate_table(files, defense, targets=(4, 5)):
-    settings = {"attack": AttackSettings(preset="dlg"), "engine": EngineSettings(), "targets": list(targets)}
-    job = AttackJob(model=ModelSettings(init="uniform"), defense=defense, **settings)
+    settings = {"certificate": CertificateSettings(points=3), "targets": list(targets)}
+    job = CertificateJob(model=ModelSettings(init="uniform"), defense=defense, **settings)
     paths = [files / f"{part}.safetensors" for part in ("images", "checkpoints", "found")]
-    jobs.certificate_job(Block(run_of("soteria-50"), 2, "dlg", 2), job, *paths, files / "out.parquet", points=3)
-    return tables.CERTIFICATE.read(files / "out.parquet")
+    certificate_job(Block(run_of("soteria-50"), 2, "dlg", 2), job, *paths, files / "out.parquet")
+    return CERTIFICATE.read(files / "out.parquet")
 
 
 def test_certificate(files):
@@ -107,12 +109,12 @@ def test_reconstructions_of_other_targets(files):
 def convergence_table(files, **options):
     paths = [files / "images.safetensors", files / "shards.parquet", files / "out.parquet"]
     given = {"clients": 3, "images_per_client": 10, "rounds": 20, "moments": 3, "repetitions": 2, **options}
-    jobs.convergence_job("mnist", "iid", 0, *paths, **given)
-    return tables.CONVERGENCE.read(paths[-1])
+    convergence_job(Deal("mnist", "iid", 0), ConvergenceSettings(partitions=["iid"], **given), *paths)
+    return CONVERGENCE.read(paths[-1])
 
 
 def test_convergence(files):
-    table = convergence_table(files, rates=(0.25, 0.5))
+    table = convergence_table(files, rates=[0.25, 0.5])
     assert table["mask"].unique().tolist() == ["none", "soteria-25", "soteria-50", "random-50"]
     assert (table.groupby("mask").size() == 4 * 2).all()
     assert table["clients"].unique().tolist() == [3]
@@ -129,13 +131,14 @@ def test_accounting(files, architecture, words):
     width = 2 if architecture == "convnet" else None
     model = ModelSettings(architecture=architecture, width=width)
     noisy = DefenseSettings(method="gaussian", std=5.0, clip=1.0)
-    job = TrainJob(model=model, train=TrainSettings(rounds=5, fraction=0.5), defense=noisy)
+    train = TrainSettings(rounds=5, fraction=0.5)
+    job = AccountingJob(model=model, train=train, defense=noisy, accounting=AccountingSettings())
     if architecture == "convnet":  # an image large enough for its two pools
         data = ImageSet.read(files / "images.safetensors")
         wide = {name: values.repeat(1, 1, 2, 2) if values.ndim == 4 else values for name, values in vars(data).items()}
         ImageSet(**wide).write(files / "images.safetensors", {})
-    jobs.accounting_job(run_of(), job, files / "images.safetensors", files / "shards.parquet", files / "out.parquet")
-    table = tables.ACCOUNTING.read(files / "out.parquet")
+    accounting_job(run_of(), job, files / "images.safetensors", files / "shards.parquet", files / "out.parquet")
+    table = ACCOUNTING.read(files / "out.parquet")
     assert table["guarantee"].str.contains(words).all()
     assert table["sampled"].tolist() == [2, 2]
     assert table["clients"].tolist() == [CLIENTS] * 2

@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,13 @@ def test_every_config_plans_the_jobs_of_its_grid(call, tmp_path, path):
     found = call("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
     assert found.code == 0, found.text[-3000:]
     jobs = grid.grid_of(read_config(one_seed))
-    dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs}
+    dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs} | {astuple(deal) for deal in jobs.deals}
     assert counted(found.text) == {
-        "data": len(jobs.datasets()),
+        "data": len({dataset for dataset, _, _ in dealt}),
         "partition": len(dealt),
         "train": len(jobs.runs),
         "attack": len(list(jobs.blocks())),
+        **{analysis: len(files) for analysis, files in jobs.analyses().items() if files},
         "metrics": 1,
         "figures": len(FIGURES),
         "report": 1,
@@ -130,6 +132,10 @@ WRONG = {
     "a value out of range": (lambda raw: raw["defenses"]["soteria-60"].update(rate=60), "defenses.soteria-60.rate: 60"),
     "a contradiction": (lambda raw: raw["grid"][1].update(rounds=[7]), "grid[1].rounds: [7] not among"),
     "two entries that disagree": (lambda raw: raw["grid"].append({**raw["grid"][0], "targets": 9}), "grid[3].targets"),
+    "a certificate of a defense that prunes nothing": (
+        lambda raw: raw["grid"][0].update(theory=["certificate"]),
+        "grid[0].theory: certificate is of a pruned representation, but 'none' prunes none",
+    ),
     "a name with a command": (lambda raw: raw.update(name="$(touch hacked)"), "name: '$(touch hacked)'"),
 }
 

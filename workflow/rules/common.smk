@@ -25,7 +25,18 @@ RESULTS = f"results/{CONFIG.name}"
 REPORTS = f"reports/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 
-IMAGES, SHARDS, HISTORY, CHECKPOINTS, ATTEMPTS, RECONSTRUCTIONS = (
+(
+    IMAGES,
+    SHARDS,
+    HISTORY,
+    CHECKPOINTS,
+    ATTEMPTS,
+    RECONSTRUCTIONS,
+    LEAKAGE,
+    CERTIFICATE,
+    CONVERGENCE,
+    ACCOUNTING,
+) = (
     f"{RESULTS}/{pattern}"
     for pattern in (
         grid.IMAGES,
@@ -34,6 +45,10 @@ IMAGES, SHARDS, HISTORY, CHECKPOINTS, ATTEMPTS, RECONSTRUCTIONS = (
         grid.CHECKPOINTS,
         grid.ATTEMPTS,
         grid.RECONSTRUCTIONS,
+        grid.LEAKAGE,
+        grid.CERTIFICATE,
+        grid.CONVERGENCE,
+        grid.ACCOUNTING,
     )
 )
 
@@ -83,15 +98,19 @@ def train_settings(wildcards):
     return stable_json(grid.train_job(CONFIG, run_of(wildcards)))
 
 
-def attack_settings(wildcards):
-    """What an attack job depends on, as JSON."""
-    block = grid.Block(
+def block_of(wildcards):
+    """The attack job that wildcards name."""
+    return grid.Block(
         run_of(wildcards),
         int(wildcards.round),
         wildcards.attack,
         int(wildcards.block),
     )
-    return stable_json(grid.attack_job(CONFIG, GRID, block))
+
+
+def attack_settings(wildcards):
+    """What an attack job depends on, as JSON."""
+    return stable_json(grid.attack_job(CONFIG, GRID, block_of(wildcards)))
 
 
 def attack_code(wildcards):

@@ -4,10 +4,15 @@ rule metrics:
         [block.path(RECONSTRUCTIONS) for block in GRID.blocks()],
         [run.path(HISTORY) for run in GRID.runs],
         [IMAGES.format(dataset=dataset) for dataset in GRID.datasets()],
+        [f"{RESULTS}/{file}" for files in GRID.analyses().values() for file in files],
     output:
         attacks=f"{RESULTS}/metrics/attacks.parquet",
         utility=f"{RESULTS}/metrics/utility.parquet",
         gallery=f"{RESULTS}/metrics/gallery.safetensors",
+        leakage=f"{RESULTS}/metrics/leakage.parquet",
+        certificate=f"{RESULTS}/metrics/certificate.parquet",
+        convergence=f"{RESULTS}/metrics/convergence.parquet",
+        accounting=f"{RESULTS}/metrics/accounting.parquet",
     log:
         f"{LOGS}/metrics.log",
     conda:
@@ -23,4 +28,6 @@ rule metrics:
         code=code_digest("fldrep.metrics.collect", "fldrep.grid"),
     shell:
         "python -m fldrep metrics --settings {params.settings:q} --results {params.results:q} "
-        "--attacks {output.attacks:q} --utility {output.utility:q} --gallery {output.gallery:q} > {log:q} 2>&1"
+        "--attacks {output.attacks:q} --utility {output.utility:q} --gallery {output.gallery:q} "
+        "--leakage {output.leakage:q} --certificate {output.certificate:q} --convergence {output.convergence:q} "
+        "--accounting {output.accounting:q} > {log:q} 2>&1"

@@ -1,0 +1,25 @@
+"""The accounting job: what a training run spends of its clients' privacy."""
+
+from pathlib import Path
+
+from fldrep.grid import Run
+from fldrep.imageset import ImageSet
+from fldrep.models import model_for
+from fldrep.records import ACCOUNTING, SHARDS
+from fldrep.settings import AccountingJob
+from fldrep.theory.accounting import accounting_rows
+
+
+def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, out: Path, code: str = "") -> None:
+    """Table `accounting` of one training run, from its settings alone."""
+    model = model_for(run, job.model, ImageSet.read(images))
+    rows = accounting_rows(
+        job.defense,
+        job.train,
+        clients=SHARDS.read(shards)["client"].nunique(),
+        entries=sum(values.numel() for values in model.parameters()),
+        buffers_sent=any(True for _ in model.buffers()),
+        delta=job.accounting.delta,
+    )
+    shared = {**run.columns(job.defense), "clip": job.defense.clip, "code": code}
+    ACCOUNTING.write([{**shared, **row} for row in rows], out)

@@ -1,0 +1,46 @@
+"""The certificate job: theorem 1 on the reconstructions of one attack job."""
+
+from pathlib import Path
+
+import torch
+
+from fldrep.defenses.soteria import update_masks
+from fldrep.errors import ConfigError, DataError
+from fldrep.grid import Block
+from fldrep.imageset import ImageSet
+from fldrep.models import input_of
+from fldrep.records import CERTIFICATE
+from fldrep.settings import CertificateJob
+from fldrep.tensors import read_tensors
+from fldrep.theory.certificate import certificate_rows
+from fldrep.theory.jobs.checkpoint import model_at
+
+
+def certificate_job(
+    where: Block,
+    job: CertificateJob,
+    images: Path,
+    checkpoints: Path,
+    reconstructions: Path,
+    out: Path,
+    code: str = "",
+) -> None:
+    """Table `certificate` of one attack job's reconstructions.
+
+    Errors: `ConfigError` for a defense that prunes no feature; `DataError` for reconstructions of other targets.
+    """
+    run = where.run
+    if job.defense.method != "soteria":
+        raise ConfigError(f"defense {run.defense!r} leaves r as it is: there is nothing to certify; Soteria prunes r")
+    data = ImageSet.read(images)
+    model = model_at(run, where.round, job.model, data, checkpoints)
+    to_input = input_of(run, job.model, data).to_input
+    kept = read_tensors(reconstructions, ["originals", "images"])
+    originals, found = to_input(kept["originals"]), to_input(kept["images"])
+    if len(originals) != len(job.targets):
+        raise DataError(f"{reconstructions}: holds {len(originals)} targets, expected {len(job.targets)}")
+    masks = update_masks(model, originals.unsqueeze(1), job.defense.rate, job.defense.rule)
+    box = to_input(torch.zeros_like(originals[:1])), to_input(torch.ones_like(originals[:1]))
+    rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box)
+    shared = {**run.columns(job.defense), "round": where.round, "attack": where.attack, "code": code}
+    CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], out)

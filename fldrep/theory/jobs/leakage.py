@@ -1,0 +1,60 @@
+"""The leakage job: how well representations and labels are read from updates at one checkpoint."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fldrep.errors import DataError
+from fldrep.grid import Run
+from fldrep.imageset import ImageSet, as_pixels
+from fldrep.models import input_of
+from fldrep.records import LEAKAGE, SHARDS
+from fldrep.seeds import generator
+from fldrep.settings import LeakageJob
+from fldrep.theory.jobs.checkpoint import model_at
+from fldrep.theory.leakage import leakage_rows
+
+
+def leakage_job(
+    run: Run, round: int, job: LeakageJob, images: Path, shards: Path, checkpoints: Path, out: Path, code: str = ""
+) -> None:
+    """Table `leakage` of one checkpoint. A batch is of one client's images, and smaller ones are its beginnings.
+
+    Clients and images are drawn by data set, partition, batch and seed: every model, defense and round meets the same.
+    Errors: `DataError` where no client holds a batch.
+    """
+    data, settings = ImageSet.read(images), job.leakage
+    model = model_at(run, round, job.model, data, checkpoints)
+    to_input = input_of(run, job.model, data).to_input
+    most, held = max(settings.batch_sizes), SHARDS.read(shards)
+    drawn = [client_batch(held, run, batch, most, shards) for batch in range(settings.batches)]
+    positions = torch.cat([images_held for _, images_held in drawn])
+    public = slice(settings.public_images)
+    rows = leakage_rows(
+        model,
+        to_input(as_pixels(data.train_images[positions])),
+        data.train_labels[positions],
+        job.defense,
+        public=(to_input(as_pixels(data.test_images[public])), data.test_labels[public]),
+        batch_sizes=settings.batch_sizes,
+        batches=settings.batches,
+        draw=lambda batch, size: torch.arange(batch * most, batch * most + size),
+        noise=lambda batch, size: generator("leakage noise", *vars(run).values(), round, batch, size),
+    )
+    shared = {**run.columns(job.defense), "round": round, "code": code}
+    LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], out)
+
+
+def client_batch(held: pd.DataFrame, run: Run, batch: int, most: int, path: Path) -> tuple[int, Tensor]:
+    """A client with enough images for the largest batch, and that many of them, in a shuffled order."""
+    sizes = held.groupby("client").size()
+    able = sorted(sizes[sizes >= most].index)
+    if not able:
+        raise DataError(f"{path}: no client holds {most} images, the largest batch; the fullest has {sizes.max()}")
+    identity = (run.dataset, run.partition, batch, run.seed)
+    client = able[int(torch.randint(len(able), (), generator=generator("leakage client", *identity)))]
+    positions = torch.tensor(held.loc[held["client"] == client, "index"].to_numpy())
+    order = torch.randperm(len(positions), generator=generator("leakage images", *identity))
+    return int(client), positions[order[:most]]
