@@ -16,9 +16,9 @@ import platformdirs
 
 from fldrep.files import written_beside
 from fldrep.provenance import code_digest, machine, versions
-from fldrep.settings import ATTACK_MODULES, AttackSettings, ModelSettings, stable_json
+from fldrep.settings import ATTACK_MODULES, AttackSettings, ModelSettings, UpdateSettings, stable_json
 
-PROBLEMS, STEPS = 2, 2  # targets attacked in the calibration, and optimiser steps that are timed
+PROBLEMS, STEPS = 2, 2  # updates attacked in the calibration, and optimiser steps that are timed
 BATCH = 32  # images of a timed training step
 
 
@@ -35,6 +35,7 @@ class Unit:
     classes: int = 10
     model: str = "{}"
     attack: str = "{}"
+    update: str = "{}"
     device: str = "cpu"
     threads: int = 1
 
@@ -82,12 +83,13 @@ def _attack(unit: Unit) -> float:
     import torch
 
     import fldrep
-    from fldrep.gradients import Update
+    from fldrep.gradients import LocalSteps, Update
 
-    settings = AttackSettings.model_validate_json(unit.attack)
-    images, labels = _random_images(unit, PROBLEMS)
-    model = _model(unit)
-    update = Update(fldrep.client_update(model, images, labels), "head")
+    settings, sent = AttackSettings.model_validate_json(unit.attack), UpdateSettings.model_validate_json(unit.update)
+    images, labels = _random_images(unit, PROBLEMS * sent.images)
+    images, labels = images.unflatten(0, (PROBLEMS, sent.images)), labels.view(PROBLEMS, sent.images)
+    model, local = _model(unit), LocalSteps.of(sent)
+    update = Update(fldrep.client_update(model, images, labels, local), "head")
     update["head.weight"] = update["head.weight"] * (torch.arange(update["head.weight"].shape[-1]) % 2).to(
         images.device
     )
@@ -95,7 +97,8 @@ def _attack(unit: Unit) -> float:
     options = {} if settings.inner_iterations is None else {"inner_iterations": settings.inner_iterations}
 
     def attack(steps: int) -> None:
-        fldrep.reconstruct(model, update, known, settings.preset, steps, label_strategy=settings.labels, **options)
+        setup = {"label_strategy": settings.labels, "batch": sent.images, "local": local, **options}
+        fldrep.reconstruct(model, update, known, settings.preset, steps, **setup)
 
     attack(1)  # the first call pays for what later ones find ready
     once = _seconds(unit, lambda: attack(1))

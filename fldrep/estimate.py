@@ -95,8 +95,11 @@ class _Units:
 
     def attack(self, block: Block) -> Unit:
         """One step of a block's attack on one problem."""
-        section = attack_section(self.config.attacks[block.attack])
-        return Unit("attack", attack=section, **{**self._of_model(block.run), "device": self.device})
+        sections = {
+            "attack": attack_section(self.config.attacks[block.attack]),
+            "update": stable_json(self.config.updates[block.update]),
+        }
+        return Unit("attack", **self._of_model(block.run), **sections, device=self.device)
 
     def _of_model(self, run: Run) -> dict:
         shape, classes, _, _ = SIZES[run.dataset]
@@ -115,7 +118,8 @@ def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, fl
 
 def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> float:
     settings = config.attacks[block.attack]
-    return len(grid.targets_of(block)) * settings.restarts * settings.iterations * step
+    problems = len(grid.targets_of(block)) // config.updates[block.update].images * settings.restarts
+    return problems * settings.iterations * step
 
 
 def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) -> float:
@@ -126,6 +130,6 @@ def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) 
         total += math.prod(shape) * (train_images + test_images)
     for run in grid.runs:
         total += 4 * costs[units.training(run)[-1]] * len(config.train[run.model].checkpoints)
-    for (run, _, attack), targets in grid.targets.items():
+    for (run, _, _, attack), targets in grid.targets.items():
         total += 4 * targets * (1 + config.attacks[attack].restarts) * math.prod(SIZES[run.dataset][0])
     return total

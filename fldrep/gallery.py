@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from fldrep.errors import DataError
 
-IDENTITY = ("dataset", "model", "partition", "defense", "round", "attack", "seed", "target")
+IDENTITY = ("dataset", "model", "partition", "defense", "round", "update", "attack", "seed", "target")
 
 
 def gallery_key(row: Any) -> str:
@@ -21,7 +21,7 @@ def gallery_key(row: Any) -> str:
 
 def original_key(row: Any) -> str:
     """Where the attacked image of a row lies."""
-    return f"original/{row.dataset}/{row.partition}/{row.seed}/{row.target}"
+    return f"original/{row.dataset}/{row.index}"
 
 
 def read_gallery(path: Path | str) -> dict[str, np.ndarray]:

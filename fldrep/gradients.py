@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from fldrep.errors import ConfigError
 from fldrep.models import Model
+from fldrep.settings import UpdateSettings
 
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
@@ -25,10 +26,20 @@ class LocalSteps:
     batch_size: int
     lr: float
 
+    @classmethod
+    def of(cls, update: UpdateSettings) -> "LocalSteps | None":
+        """Those behind an update, None where it is one gradient."""
+        return None if update.local_epochs is None else cls(update.local_epochs, update.batch_size, update.lr)
+
     def batches(self, images: int) -> list[slice]:
         """The images of each step, in order."""
         starts = range(0, images, self.batch_size)
         return [slice(start, start + self.batch_size) for _ in range(self.epochs) for start in starts]
+
+
+def local_steps_of(update: UpdateSettings) -> LocalSteps | None:
+    """What a client does before it sends, None where it sends one gradient."""
+    return None if update.local_epochs is None else LocalSteps(update.local_epochs, update.batch_size, update.lr)
 
 
 class Update(dict[str, Tensor]):

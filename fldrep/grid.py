@@ -30,7 +30,7 @@ SHARDS = "data/{dataset}/{partition}/seed-{seed}.parquet"
 RUN = "{dataset}/{model}/{partition}/{defense}/seed-{seed}"
 HISTORY = f"train/{RUN}/history.parquet"
 CHECKPOINTS = f"train/{RUN}/checkpoints.safetensors"
-BLOCK = f"{RUN}/round-{{round}}/{{attack}}/block-{{block}}"
+BLOCK = f"{RUN}/round-{{round}}/{{update}}/{{attack}}/block-{{block}}"
 ATTEMPTS = f"attack/{BLOCK}.parquet"
 RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
 LEAKAGE = f"theory/{RUN}/round-{{round}}/leakage.parquet"
@@ -90,12 +90,14 @@ class Block:
 
     run: Run
     round: int
+    update: str
     attack: str
     block: int
 
     def path(self, pattern: str) -> str:
         """A file of the block."""
-        return pattern.format(**asdict(self.run), round=self.round, attack=self.attack, block=self.block)
+        names = {name: value for name, value in vars(self).items() if name != "run"}
+        return pattern.format(**asdict(self.run), **names)
 
 
 class Grid:
@@ -113,8 +115,8 @@ class Grid:
         convergence: ConvergenceSettings | None = None,
     ):
         self.block_size = block_size
-        self.targets: dict[tuple[Run, int, str], int] = {}
-        self.certified: set[tuple[Run, int, str]] = set()
+        self.targets: dict[tuple[Run, int, str, str], int] = {}
+        self.certified: set[tuple[Run, int, str, str]] = set()
         runs: dict[Run, None] = {}
         leaking: dict[Checkpoint, None] = {}
         accounted: dict[Run, None] = {}
@@ -122,15 +124,15 @@ class Grid:
             axes = (entry.datasets, entry.models, entry.partitions, entry.defenses, seeds)
             for run in (Run(*values) for values in product(*axes)):
                 runs[run] = None
-                for round, attack in product(entry.rounds, entry.attacks):
-                    known = self.targets.setdefault((run, round, attack), entry.targets)
+                for cell in product(entry.rounds, entry.updates, entry.attacks):
+                    known = self.targets.setdefault((run, *cell), entry.targets)
                     if known != entry.targets:
                         raise ConfigError(
                             f"grid[{position}].targets: {entry.targets}, but another entry asks for {known} targets "
-                            f"of {attack!r} on the same run {run}"
+                            f"of {cell[-1]!r} on the same run {run}"
                         )
                     if "certificate" in entry.theory:
-                        self.certified.add((run, round, attack))
+                        self.certified.add((run, *cell))
                 if "leakage" in entry.theory:
                     leaking |= dict.fromkeys(Checkpoint(run, round) for round in entry.rounds)
                 if "accounting" in entry.theory:
@@ -141,13 +143,13 @@ class Grid:
 
     def blocks(self) -> Iterator[Block]:
         """Every attack job."""
-        for (run, round, attack), targets in self.targets.items():
+        for cell, targets in self.targets.items():
             for block in range(-(-targets // self.block_size)):
-                yield Block(run, round, attack, block)
+                yield Block(*cell, block)
 
     def analyses(self) -> dict[str, list[str]]:
         """Every file of the theory stage, by table."""
-        certified = (one for one in self.blocks() if (one.run, one.round, one.attack) in self.certified)
+        certified = (one for one in self.blocks() if (one.run, one.round, one.update, one.attack) in self.certified)
         return {
             "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
             "certificate": [block.path(CERTIFICATE) for block in certified],
@@ -157,7 +159,7 @@ class Grid:
 
     def targets_of(self, block: Block) -> list[int]:
         """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
-        targets = self.targets.get((block.run, block.round, block.attack), 0)
+        targets = self.targets.get((block.run, block.round, block.update, block.attack), 0)
         found = list(range(block.block * self.block_size, min(targets, (block.block + 1) * self.block_size)))
         if not found:
             raise ConfigError(f"the grid has no {block}")
@@ -188,6 +190,7 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
     return AttackJob(
         model=config.models[block.run.model],
         defense=config.defenses[block.run.defense],
+        update=config.updates[block.update],
         attack=config.attacks[block.attack],
         engine=config.engine,
         targets=grid.targets_of(block),
@@ -222,7 +225,7 @@ def summary(config: Config, grid: Grid) -> str:
     targets = sum(grid.targets.values())
     return (
         f"{config.name}: {len(grid.datasets())} data sets, {len(grid.runs)} training runs, "
-        f"{blocks} attack jobs on {targets} updates, {sum(map(len, grid.analyses().values()))} analyses"
+        f"{blocks} attack jobs on {targets} targets, {sum(map(len, grid.analyses().values()))} analyses"
     )
 
 

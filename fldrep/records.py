@@ -156,6 +156,9 @@ UTILITY = Table(
 ATTACK_IDENTITY = (
     *RUN,
     Column("round", "int", "checkpoint attacked; 0 is the untrained model", "rounds"),
+    Column("update", "str", "name of the kind of update in the config"),
+    Column("images", "int", "images an update holds", "images"),
+    Column("local_steps", "int", "steps of local SGD behind an update; 1 for a gradient", "steps"),
     Column("attack", "str", "name of the attack in the config"),
     Column("preset", "str", "attack it is a variant of"),
     Column("label_strategy", "str", "known, inferred or optimised"),
@@ -165,16 +168,16 @@ ATTACK_IDENTITY = (
 )
 
 ATTACK_OUTCOME = (
-    Column("chosen", "bool", "this restart has the target's smallest gradient distance, diverged ones last"),
+    Column("chosen", "bool", "this restart has the smallest gradient distance of the target's update, diverged last"),
     Column("client", "int", "client that holds the image"),
     Column("index", "int", "position of the image in the training set"),
     Column("label", "int", "true class"),
-    Column("label_found", "int", "class the attack used or found"),
+    Column("label_found", "int", "class the attack used or found, in the table `attacks` for the matched image"),
     Column("iterations", "int", "optimiser steps done", "steps"),
     Column("initial_distance", "float", "gradient distance of the initial point", null=True),
     Column("gradient_distance", "float", "gradient distance of the result", null=True),
     Column("diverged", "bool", "not finite, or the gradient distance ended above its initial value"),
-    Column("live_rate", "float", "share of live features pruned", "share in [0, 1]", null=True),
+    Column("live_rate", "float", "share of live features pruned in the target's update", "share in [0, 1]", null=True),
     Column("energy_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
     Column("runtime_s", "float", "seconds of the block's attack / (targets x restarts)", "seconds"),
     Column("device", "str", "device and precision"),
@@ -183,7 +186,7 @@ ATTACK_OUTCOME = (
 )
 
 # What an attack job writes; the metrics stage adds the images' errors and makes ATTACKS of it.
-ATTEMPTS = Table("attempts", 1, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
+ATTEMPTS = Table("attempts", 2, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
 
 IMAGE_METRICS = ("mse", "mse_pixel", "psnr_db", "ssim")
 
@@ -201,10 +204,11 @@ def _image_columns(prefix: str, whose: str) -> tuple[Column, ...]:
 
 ATTACKS = Table(
     "attacks",
-    1,
+    2,
     (
         *ATTACK_IDENTITY,
         *ATTACK_OUTCOME,
+        Column("match", "int", "which reconstruction of its update is set against the target, by least mse_pixel"),
         *(
             Column(c.name, c.type, c.meaning, c.unit, null=True)
             for c in _image_columns("", "the reconstruction (empty where it is not finite)")
@@ -258,10 +262,11 @@ CONSTANTS = {
 
 CERTIFICATE = Table(
     "certificate",
-    1,
+    2,
     (
         *RUN,
         LOOKED_AT,
+        Column("update", "str", "name of the kind of update in the config"),
         Column("attack", "str", "name of the attack in the config"),
         Column("target", "int", "number of the attacked image"),
         Column("restart", "int", "initial point"),

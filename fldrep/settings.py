@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fldrep.errors import ConfigError
 
@@ -282,16 +282,48 @@ class AttackSettings(Section):
 ANALYSES = ("leakage", "certificate", "accounting")
 
 
+class UpdateSettings(Section):
+    """What a client sends: the gradient of one batch, or the weight change / lr of several local steps."""
+
+    images: Positive = option(1, "images an update, all of one client; `targets` counts images", unit="images")
+    local_epochs: Positive | None = option(
+        None, "passes over these images before the client sends; with batch_size and lr, else one gradient of all"
+    )
+    batch_size: Positive | None = option(None, "images in a local step", unit="images")
+    lr: float | None = option(None, "step size of the local steps", gt=0)
+
+    @model_validator(mode="after")
+    def _check(self):
+        local = {key: getattr(self, key) for key in ("local_epochs", "batch_size", "lr")}
+        missing = [key for key, value in local.items() if value is None]
+        if 0 < len(missing) < len(local):
+            raise ValueError(f"local steps need local_epochs, batch_size and lr; {', '.join(missing)} not given")
+        if not missing and self.batch_size > self.images:
+            raise ValueError(f"batch_size {self.batch_size} is more than the {self.images} images of an update")
+        return self
+
+    @property
+    def local_steps(self) -> int:
+        """Steps of local SGD behind an update; 1 for a gradient."""
+        return 1 if self.local_epochs is None else self.local_epochs * -(-self.images // self.batch_size)
+
+
+SINGLE = "single"  # the update that every config knows: one image, one step
+
+
 class GridEntry(Section):
-    """A product: every data set x model x partition x defense x round x attack x seed."""
+    """A product: every data set x model x partition x defense x round x update x attack x seed."""
 
     datasets: list[Dataset] = option(..., "data sets", min_length=1)
     models: list[Name] = option(..., "names from `models`", min_length=1)
     partitions: list[Name] = option(..., "names from `partitions`", min_length=1)
     defenses: list[Name] = option(..., "names from `defenses`", min_length=1)
     rounds: list[Natural] = option([0], "checkpoints attacked; each must be one that training keeps")
+    updates: list[Name] = option([SINGLE], "names from `updates`", min_length=1)
     attacks: list[Name] = option([], "names from `attacks`; none means training only")
-    targets: Targets = option(8, "images attacked for each combination", unit="images")
+    targets: Targets = option(
+        8, "images attacked for each combination; a multiple of the images an update holds", unit="images"
+    )
     theory: list[Literal[ANALYSES]] = option(
         [],
         "analyses of the same runs: `leakage` of representations at each round of `rounds`, `certificate` of what each"
@@ -304,7 +336,9 @@ class EngineSettings(Section):
 
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where tensors live; auto takes a GPU if there is one")
     threads: Threads = option(1, "torch threads a job", unit="threads")
-    block: Positive = option(8, "targets one attack job works on", unit="targets")
+    block: Positive = option(
+        8, "targets one attack job works on; a multiple of the images an update holds", unit="targets"
+    )
     chunk: Positive = option(
         64, "targets x restarts worked at once; part of what makes a float32 result", unit="problems"
     )
@@ -389,6 +423,7 @@ class AttackJob(Section):
 
     model: ModelSettings
     defense: DefenseSettings
+    update: UpdateSettings
     attack: AttackSettings
     engine: EngineSettings
     targets: list[Natural]
@@ -440,11 +475,22 @@ class Config(Section):
     models: dict[Name, ModelSettings] = option(..., "named networks")
     train: dict[Name, TrainSettings] = option(..., "federated training, by the model's name")
     defenses: dict[Name, DefenseSettings] = option(..., "named defenses")
+    updates: dict[Name, UpdateSettings] = option(
+        {}, "named kinds of update; `single`, one image and one step, is always there"
+    )
     attacks: dict[Name, AttackSettings] = option({}, "named attacks")
     grid: list[GridEntry] = option(..., "what is run", min_length=1)
     engine: EngineSettings = option(EngineSettings(), "how attacks are computed")
     metrics: MetricSettings = option(MetricSettings(), "how reconstructions are judged")
     theory: TheorySettings = option(TheorySettings(), "how the paper's theory is checked")
+
+    @field_validator("updates")
+    @classmethod
+    def _with_single(cls, given):
+        plain = UpdateSettings()
+        if given.get(SINGLE, plain) != plain:
+            raise ValueError(f"{SINGLE!r} means one image and one step; choose another name for another update")
+        return {SINGLE: plain, **given}
 
     @model_validator(mode="after")
     def _check(self):
@@ -468,7 +514,7 @@ def _check_photo(config: Config, entry: GridEntry, where: str) -> None:
 
 def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
     """Refuse a grid entry that names what is not there or asks for what contradicts another section."""
-    for key in ("models", "partitions", "defenses", "attacks"):
+    for key in ("models", "partitions", "defenses", "updates", "attacks"):
         known = getattr(config, key)
         for name in getattr(entry, key):
             if name not in known:
@@ -484,15 +530,46 @@ def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
         missing = [number for number in entry.rounds if number not in kept]
         if (entry.attacks or "leakage" in entry.theory) and missing:
             raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
+    _check_theory(config, entry, where)
+    if not entry.attacks:
+        return
+    for name in entry.updates:
+        images = config.updates[name].images
+        for key, value in ((f"{where}.targets", entry.targets), ("engine.block", config.engine.block)):
+            if value % images:
+                raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
     for name in entry.attacks:
         preset = config.attacks[name].preset
+        for update in entry.updates:
+            fault = _fault_of_update(preset, config.updates[update])
+            if fault:
+                raise ValueError(f"{where}.attacks: {name!r} {fault} of update {update!r}")
         for defense in entry.defenses:
-            layers = config.defenses[defense].defended_layers
-            if preset == "gs-drop" and layers != "head":
-                raise ValueError(f"{where}.attacks: {name!r} drops the defended layer, but {defense!r} defends none")
-            if preset == "gs-masked" and layers == "none":
-                raise ValueError(f"{where}.attacks: {name!r} needs a public mask, but {defense!r} leaves none")
-    _check_theory(config, entry, where)
+            fault = _fault_of_defense(preset, config.defenses[defense])
+            if fault:
+                raise ValueError(f"{where}.attacks: {name!r} {fault[0]}, but {defense!r} {fault[1]}")
+
+
+def _fault_of_update(preset: str, update: UpdateSettings) -> str:
+    """Why an attack cannot be run on an update, empty where it can."""
+    if preset == "r-matching" and (update.images > 1 or update.local_epochs is not None):
+        steps = "" if update.local_epochs is None else f" and {update.local_steps} local steps"
+        return f"reads the representation of one image off one gradient, not of the {update.images} images{steps}"
+    return ""
+
+
+def _fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] | None:
+    """What an attack that adapts to a defense needs, and what this defense lacks of it; None where it lacks nothing."""
+    layers = defense.defended_layers
+    if preset == "gs-drop" and layers != "head":
+        return "drops the defended layer", "defends none"
+    if preset == "gs-masked" and layers == "none":
+        return "needs a public mask", "leaves none"
+    if preset == "gs-averaged" and not defense.std:
+        return "averages noise away", "adds none"
+    if preset == "dlg-scaled" and defense.clip is None:
+        return "estimates the scale of clipping", "does not clip"
+    return None
 
 
 def _check_theory(config: Config, entry: GridEntry, where: str) -> None:
@@ -505,6 +582,12 @@ def _check_theory(config: Config, entry: GridEntry, where: str) -> None:
                 raise ValueError(
                     f"{where}.theory: certificate is of a pruned representation, but {name!r} prunes none; give"
                     " Soteria an entry of its own"
+                )
+        for name in entry.updates:
+            if config.updates[name] != UpdateSettings():
+                raise ValueError(
+                    f"{where}.theory: certificate is of one image and one gradient, not of update {name!r}; give it an"
+                    " entry of its own"
                 )
     delta = config.theory.accounting.delta
     for name in entry.partitions if "accounting" in entry.theory and delta is not None else []:

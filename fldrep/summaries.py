@@ -14,6 +14,7 @@ from fldrep.records import IMAGE_METRICS
 
 LEAST_FOR_INTERVAL = 8
 RESAMPLES = 2000
+PLAIN_UPDATE = "single"  # that is settings.SINGLE; not imported, so that a new setting redraws no figure
 METHODS = ("none", "soteria", "compression", "gaussian", "laplace")
 
 # The error that figures show. An attacker can clamp an image to valid pixels at no cost, so what lies outside must not
@@ -24,11 +25,12 @@ ERROR_NAMES = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to 
 ROUNDING = 255.0**-2 / 12
 NO_INFORMATION = ("grey", "class_mean")
 
-SETTING = ["dataset", "model", "partition", "round"]
+SETTING = ["dataset", "model", "partition", "round", "update"]
 CELL = [*SETTING, "attack", "defense"]
 RUN_OF_MODEL = ["dataset", "model", "partition", "defense", "seed"]
 PAIR = ["seed", "target"]
 OF_DEFENSE = ["method", "rule", "rate", "std"]
+OF_UPDATE = ["images", "local_steps"]
 
 
 # The naive attacks that an adaptive one is a variant of, where its name does not say: the nearest one first.
@@ -81,6 +83,17 @@ def share_interval(outcomes: Sequence[bool]) -> Estimate:
         return Estimate(n, hits / n)
     interval = stats.binomtest(hits, n).proportion_ci(method="wilson")
     return Estimate(n, hits / n, float(interval.low), float(interval.high))
+
+
+def setting_text(setting: Sequence[object]) -> str:
+    """A setting (the values of `SETTING`) in words; the update is named where it is not one image and one step.
+
+    >>> setting_text(("mnist", "lenet", "iid", 0, "single")), setting_text(("mnist", "lenet", "iid", 2, "of-8"))
+    ('mnist · lenet · iid · round 0', 'mnist · lenet · iid · round 2 · update of-8')
+    """
+    dataset, model, partition, round, update = setting
+    words = f"{dataset} · {model} · {partition} · round {round}"
+    return words if update == PLAIN_UPDATE else f"{words} · update {update}"
 
 
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
@@ -174,11 +187,11 @@ def defenses_in_order(frame: pd.DataFrame) -> pd.DataFrame:
 def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     """One row a cell (setting x attack x defense): how many targets, how many diverged, medians over the others.
 
-    Columns: those of `CELL` and of the defense, `preset`, `targets`, `diverged`, `n` (targets in the medians); the
-    medians of the image metrics; `error`, the median of the column asked for, with `low` and `high` (NaN below 8
-    targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the undefended client;
-    `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the no-information lines
-    of `error`, `grey_mse` and `class_mean_mse`, `live_rate` and `energy_removed`.
+    Columns: those of `CELL`, of the update and of the defense, `preset`, `targets`, `diverged`, `n` (targets in the
+    medians); the medians of the image metrics; `error`, the median of the column asked for, with `low` and `high`
+    (NaN below 8 targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the undefended
+    client; `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the no-information
+    lines of `error`, `grey_mse` and `class_mean_mse`, `live_rate` and `energy_removed`.
     """
     rows = []
     for _, setting in attacks.groupby(SETTING, sort=True):
@@ -193,7 +206,7 @@ def _cell(cell: pd.DataFrame, error: str) -> dict:
     targets, usable = chosen(cell), converged(cell)
     estimate = median_interval(usable[error])
     return {
-        **cell.iloc[0][[*CELL, *OF_DEFENSE, "preset"]].to_dict(),
+        **cell.iloc[0][[*CELL, *OF_UPDATE, *OF_DEFENSE, "preset"]].to_dict(),
         "targets": len(targets),
         "diverged": len(targets) - len(usable),
         "n": estimate.n,

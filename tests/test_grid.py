@@ -82,10 +82,11 @@ def test_more_targets_keep_the_blocks_there_were():
 
 
 @pytest.mark.parametrize(
-    "change", [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"run": grid.Run("mnist", "a", "iid", "g", 0)}]
+    "change",
+    [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"update": "x"}, {"run": grid.Run("mnist", "a", "iid", "g", 0)}],
 )
 def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
-    known = {"run": jobs.runs[0], "round": 0, "attack": "dlg", "block": 0}
+    known = {"run": jobs.runs[0], "round": 0, "update": "single", "attack": "dlg", "block": 0}
     assert jobs.targets_of(grid.Block(**known)) == [0, 1]
     with pytest.raises(ConfigError, match="the grid has no Block"):
         jobs.targets_of(grid.Block(**{**known, **change}))
@@ -98,8 +99,8 @@ def test_every_file_has_a_path_of_its_own(jobs):
     paths += [block.path(grid.CERTIFICATE) for block in jobs.blocks()]
     paths += [run.path(grid.ACCOUNTING) for run in jobs.runs]
     assert len(paths) == len(set(paths))
-    block = grid.Block(grid.Run("mnist", "a", "iid", "s", 3), 2, "dlg", 1)
-    assert block.path(grid.ATTEMPTS) == "attack/mnist/a/iid/s/seed-3/round-2/dlg/block-1.parquet"
+    block = grid.Block(grid.Run("mnist", "a", "iid", "s", 3), 2, "single", "dlg", 1)
+    assert block.path(grid.ATTEMPTS) == "attack/mnist/a/iid/s/seed-3/round-2/single/dlg/block-1.parquet"
     assert block.run.path(grid.SHARDS) == "data/mnist/iid/seed-3.parquet"
 
 
@@ -122,11 +123,11 @@ def test_a_run_knows_its_columns(config):
 
 
 def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):
-    block = grid.Block(grid.Run("cifar10", "b", "iid", "g", 0), 1, "gs", 0)
+    block = grid.Block(grid.Run("cifar10", "b", "iid", "g", 0), 1, "single", "gs", 0)
     job = grid.attack_job(config, jobs, block)
     assert (job.model, job.defense, job.attack) == (config.models["b"], config.defenses["g"], config.attacks["gs"])
     assert (job.engine, job.targets) == (config.engine, [0, 1])
-    assert set(type(job).model_fields) == {"model", "defense", "attack", "engine", "targets"}
+    assert set(type(job).model_fields) == {"model", "defense", "update", "attack", "engine", "targets"}
     train = grid.train_job(config, block.run)
     assert (train.model, train.train, train.defense) == (config.models["b"], config.train["b"], config.defenses["g"])
     assert set(type(train).model_fields) == {"model", "train", "defense"}
@@ -142,7 +143,7 @@ def test_only_the_photo_depends_on_the_photo(config):
 
 
 def test_the_summary_counts(config, jobs):
-    expected = "small: 2 data sets, 10 training runs, 28 attack jobs on 48 updates, 0 analyses"
+    expected = "small: 2 data sets, 10 training runs, 28 attack jobs on 48 targets, 0 analyses"
     assert grid.summary(config, jobs) == expected
 
 
@@ -167,7 +168,7 @@ def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
     expected = {
         "leakage": {f"theory/{run}/round-{n}/leakage.parquet" for (name, _), run in runs.items() for n in rounds[name]},
         "certificate": {
-            f"theory/{runs['s', seed]}/round-{n}/dlg/block-{block}/certificate.parquet"
+            f"theory/{runs['s', seed]}/round-{n}/single/dlg/block-{block}/certificate.parquet"
             for seed, n, block in product((0, 3), (0, 2), range(3))
         },
         "convergence": {f"theory/cifar10/iid/seed-{seed}/convergence.parquet" for seed in (0, 3)},
@@ -176,7 +177,7 @@ def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
     found = jobs.analyses()
     assert {name: set(files) for name, files in found.items()} == expected
     assert all(len(files) == len(expected[name]) for name, files in found.items())
-    assert grid.summary(analysed, jobs).endswith("28 attack jobs on 48 updates, 28 analyses")
+    assert grid.summary(analysed, jobs).endswith("28 attack jobs on 48 targets, 28 analyses")
     metrics = grid.metrics_job(analysed)
     assert grid.Grid(metrics.grid, metrics.seeds, metrics.block, metrics.convergence).analyses() == found
 
@@ -188,7 +189,7 @@ def test_without_analyses_there_is_no_file_of_theory(jobs):
 def test_analyses_hold_what_they_depend_on_and_no_more(analysed):
     run = grid.Run("mnist", "a", "iid", "s", 0)
     leakage, account = grid.leakage_job(analysed, run), grid.accounting_job(analysed, run)
-    found = grid.certificate_job(analysed, grid.grid_of(analysed), grid.Block(run, 2, "dlg", 2))
+    found = grid.certificate_job(analysed, grid.grid_of(analysed), grid.Block(run, 2, "single", "dlg", 2))
     shared = (analysed.models["a"], analysed.defenses["s"])
     assert (leakage.model, leakage.defense, leakage.leakage) == (*shared, analysed.theory.leakage)
     assert (found.model, found.defense, found.certificate) == (*shared, analysed.theory.certificate)

@@ -1,6 +1,7 @@
 """An attack job: from a checkpoint and the clients' images to what the attacker makes of each update."""
 
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from fldrep.defenses import DEFENSES
 from fldrep.defenses.client import Client
 from fldrep.defenses.soteria import rates_of_update
 from fldrep.devices import device_for, device_words
-from fldrep.gradients import Update, client_update
+from fldrep.gradients import LocalSteps, Update, client_update
 from fldrep.grid import Block, Run
 from fldrep.imageset import ImageSet, as_pixels
 from fldrep.memory import keep_freed_memory
@@ -37,38 +38,51 @@ def attack_block(
 ) -> None:
     """Attack the targets of one block at one checkpoint; write the table `attempts` and the images.
 
-    The images' file holds `originals` (T, C, H, W) and `images` (T, R, C, H, W), pixels, not clamped.
+    The images' file holds `originals` (T, C, H, W) and `images` (T, R, C, H, W), pixels, not clamped. In an update of
+    several images the attacker cannot know which of its images is which: the metrics match them to the originals.
     """
     torch.set_num_threads(job.engine.threads)
     keep_freed_memory()
-    run, imageset = where.run, ImageSet.read(images)
-    targets = choose_targets(
-        read_shards(shards, imageset.train_labels), job.targets, run.dataset, run.partition, run.seed
-    )
+    run, imageset, held = where.run, ImageSet.read(images), job.update.images
+    identity = (run.dataset, run.partition, run.seed)
+    targets = choose_targets(read_shards(shards, imageset.train_labels), job.targets, *identity, images=held)
     with device_for(job.engine.device, job.engine.tf32) as device:
         model = _model_of_round(where, job, imageset, checkpoints).to(device)
         constants = input_of(run, job.model, imageset)
         pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
-        labels = torch.tensor([target.label for target in targets])
-        inputs = constants.to_input(pixels).to(device)
-        update = sent_updates(model, inputs, labels.to(device), where, job, targets)
+        labels = in_updates(torch.tensor([target.label for target in targets]), held).to(device)
+        inputs = in_updates(constants.to_input(pixels), held).to(device)
+        numbers = [target.target // held for target in targets[::held]]
+        update = sent_updates(model, inputs, labels, where, job, numbers)
         start = time.perf_counter()
         found = attack_named(job.attack.preset)(
             model,
             update,
-            labels.to(device) if job.attack.labels == "known" else None,
+            labels if job.attack.labels == "known" else None,
             job.attack,
             shape=imageset.shape,
             normalisation=constants,
-            draw=lambda target, restart: initial_generator(where.run, targets[target], restart),
+            draw=lambda place, restart: initial_generator(where.run, numbers[place], restart),
             chunk=job.engine.chunk,
+            batch=held if held > 1 else None,
+            local=LocalSteps.of(job.update),
             progress=tqdm,
         )
         seconds = time.perf_counter() - start
         rates = effective_rates_of(update, model, inputs, job)
         rows = _rows(where, job, targets, found, rates, seconds, device_words(device), code)
     ATTEMPTS.write(rows, attempts)
-    write_tensors(reconstructions, {"originals": pixels, "images": constants.to_pixels(found.all_images)})
+    write_tensors(reconstructions, {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))})
+
+
+def in_updates(values: Tensor, held: int) -> Tensor:
+    """Values of targets by the update that holds them. Shape: (T, *) -> (T / held, held, *), as it is for one image."""
+    return values if held == 1 else values.unflatten(0, (-1, held))
+
+
+def by_target(found: Tensor) -> Tensor:
+    """Images of updates as images of targets: (N, R, C, H, W) as it is, (N, R, B, C, H, W) -> (N * B, R, C, H, W)."""
+    return found if found.ndim == 5 else found.transpose(1, 2).flatten(0, 1)
 
 
 def _model_of_round(where: Block, job: AttackJob, imageset: ImageSet, checkpoints: Path) -> Model:
@@ -77,20 +91,23 @@ def _model_of_round(where: Block, job: AttackJob, imageset: ImageSet, checkpoint
     return model.eval()
 
 
-def initial_generator(run: Run, target: Target, restart: int) -> torch.Generator:
-    """Draws a target's initial point; the same under every defense, rate, round and attack: results are paired."""
-    return generator("initial", run.dataset, run.model, run.partition, target.target, restart, run.seed)
+def initial_generator(run: Run, update: int, restart: int) -> torch.Generator:
+    """Draws the initial point of the update of a number; the same under every defense, rate, round and attack."""
+    return generator("initial", run.dataset, run.model, run.partition, update, restart, run.seed)
 
 
 def sent_updates(
-    model: Model, images: Tensor, labels: Tensor, where: Block, job: AttackJob, targets: list[Target]
+    model: Model, images: Tensor, labels: Tensor, where: Block, job: AttackJob, numbers: list[int]
 ) -> Update:
-    """The defended update of each target: {name: (T, *shape)}. Only the noise depends on the defense's name."""
+    """The defended update of each number: {name: (N, *shape)}. Only the noise depends on the defense's name.
+
+    Shapes: images (N, C, H, W), labels (N,), or (N, B, C, H, W) and (N, B).
+    """
     run, sent = where.run, []
-    for place, target in enumerate(targets):
+    for place, number in enumerate(numbers):
         one = slice(place, place + 1)
-        noise = generator("noise", run.dataset, run.model, run.partition, run.defense, target.target, run.seed)
-        client = Client(model, images[one], labels[one], noise)
+        noise = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
+        client = Client(model, images[one], labels[one], noise, LocalSteps.of(job.update))
         sent.append(_mean_update(client, job))
     return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, sent[0].defended)
 
@@ -98,13 +115,13 @@ def sent_updates(
 def _mean_update(client: Client, job: AttackJob) -> Update:
     """The mean of what a client sends over `repeats` rounds; only noise differs from one round to the next."""
     repeats = (job.attack.repeats or 1) if job.defense.std else 1
-    plain = client_update(client.model, client.images, client.labels)
+    plain = client_update(client.model, client.images, client.labels, client.local)
     sent = [DEFENSES[job.defense.method](plain, job.defense, client) for _ in range(repeats)]
     return Update({name: sum(one[name] for one in sent) / repeats for name in plain}, sent[0].defended)
 
 
 def effective_rates_of(update: Update, model: Model, images: Tensor, job: AttackJob) -> list[tuple]:
-    """Live rate and share of ||r||^2 removed for each target; empty cells where the defense prunes no feature."""
+    """Live rate and share of ||r||^2 removed for each update; empty cells where the defense prunes no feature."""
     if job.defense.method != "soteria":
         return [(None, None)] * len(images)
     live, energy = rates_of_update(update, model, images)
@@ -121,14 +138,19 @@ def _rows(
     device: str,
     code: str,
 ) -> list[dict]:
+    held = job.update.images
+    labels_found = found.labels_found.unsqueeze(-1) if held == 1 else found.labels_found
     shared = {
         **where.run.columns(job.defense),
         "round": where.round,
+        "update": where.update,
+        "images": held,
+        "local_steps": job.update.local_steps,
         "attack": where.attack,
         "preset": job.attack.preset,
         "label_strategy": job.attack.labels,
         "block": where.block,
-        "runtime_s": seconds / found.diverged.numel(),
+        "runtime_s": seconds / labels_found.numel(),
         "device": device,
         "chunk": job.engine.chunk,
         "code": code,
@@ -138,15 +160,15 @@ def _rows(
             **shared,
             **vars(target),
             "restart": restart,
-            "chosen": restart == int(found.chosen[place]),
-            "label_found": int(found.labels_found[place, restart]),
-            "iterations": int(found.iterations[place, restart]),
-            "initial_distance": float(found.initial_distance[place, restart]),
-            "gradient_distance": float(found.final_distance[place, restart]),
-            "diverged": bool(found.diverged[place, restart]),
-            "live_rate": rates[place][0],
-            "energy_removed": rates[place][1],
+            "chosen": restart == int(found.chosen[update]),
+            "label_found": int(labels_found[update, restart, image]),
+            "iterations": int(found.iterations[update, restart]),
+            "initial_distance": float(found.initial_distance[update, restart]),
+            "gradient_distance": float(found.final_distance[update, restart]),
+            "diverged": bool(found.diverged[update, restart]),
+            "live_rate": rates[update][0],
+            "energy_removed": rates[update][1],
         }
-        for place, target in enumerate(targets)
+        for target, (update, image) in zip(targets, product(range(len(rates)), range(held)), strict=True)
         for restart in range(found.diverged.shape[1])
     ]

@@ -19,21 +19,23 @@ class Target:
     label: int
 
 
-def choose_targets(shards: pd.DataFrame, wanted: list[int], *identity: object) -> list[Target]:
-    """The targets of the given numbers: clients in a shuffled order, one image of each, round and round.
+def choose_targets(shards: pd.DataFrame, wanted: list[int], *identity: object, images: int = 1) -> list[Target]:
+    """The targets of the given numbers: clients in a shuffled order, one update of each, round and round.
 
-    The choice depends on the identity (data set, partition, seed) and the number alone, so all models, defenses and
-    attacks of one grid meet the same images. Args: shards: table `records.SHARDS`.
+    An update holds `images` targets of one client, of consecutive numbers. The choice depends on the identity (data
+    set, partition, seed), the number and `images` alone, so all models, defenses and attacks of one grid meet the same
+    images. Args: shards: table `records.SHARDS`.
     """
     held = {int(client): rows for client, rows in shards.groupby("client", sort=True)}
     clients = [list(held)[place] for place in _shuffled(len(held), "clients", *identity)]
-    return [_draw(held, clients, number, *identity) for number in wanted]
+    return [_draw(held, clients, number, images, *identity) for number in wanted]
 
 
-def _draw(held: dict[int, pd.DataFrame], clients: list[int], number: int, *identity: object) -> Target:
+def _draw(held: dict[int, pd.DataFrame], clients: list[int], number: int, images: int, *identity: object) -> Target:
     """The image of one number: the client's next one in a shuffled order of its own, so no image comes twice."""
-    turn, place = divmod(number, len(clients))
-    rows = held[clients[place]]
+    update, image = divmod(number, images)
+    turn, place = divmod(update, len(clients))
+    turn, rows = turn * images + image, held[clients[place]]
     if turn >= len(rows):
         raise ConfigError(f"targets: number {number} asks client {clients[place]} for more than its {len(rows)} images")
     row = rows.iloc[_shuffled(len(rows), "images", clients[place], *identity)[turn]]

@@ -6,20 +6,23 @@ import torch
 from torch import Tensor
 
 from fldrep.errors import ConfigError
+from fldrep.gradients import LocalSteps
 from fldrep.models import Model
 
 
 @dataclass(frozen=True)
 class Client:
-    """The model, images and labels behind N updates, and the generator of the client's own noise.
+    """The model, images and labels behind N updates, the generator of the client's own noise, and its local steps.
 
-    Shapes: images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B). A defense names what it lacks.
+    Shapes: images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B). `local` is None where an update is one
+    gradient. A defense names what it lacks.
     """
 
     model: Model | None = None
     images: Tensor | None = None
     labels: Tensor | None = None
     generator: torch.Generator | None = None
+    local: LocalSteps | None = None
 
     def require(self, *names: str, by: str) -> None:
         """Errors: `ConfigError` naming what `by` needs and the client was not given."""

@@ -4,6 +4,7 @@ Source: Sun et al. 2021, arXiv:2012.06043, and its code (github.com/jeremy313/So
 `reference-notebook` and `reference-script`, quirks included. README.md in this folder tells the rules apart.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,15 @@ from fldrep.defenses.inverse import column_norms_of_inverse
 from fldrep.defenses.jacobian import features_and_norms, fixed_statistics, full_jacobian, live_features
 from fldrep.defenses.percentile import percentile
 from fldrep.errors import ConfigError, named
-from fldrep.gradients import HEAD_WEIGHT, Update, as_batches, cross_entropy, require_fixed_statistics
+from fldrep.gradients import (
+    HEAD_WEIGHT,
+    LocalSteps,
+    Update,
+    as_batches,
+    client_update,
+    cross_entropy,
+    require_fixed_statistics,
+)
 from fldrep.models import Model
 from fldrep.settings import DefenseSettings
 
@@ -215,15 +224,37 @@ def prune_update(update: Update, settings: DefenseSettings, client: Client) -> U
     `pruned="gradient"` zeroes the columns of the last layer's weight gradient, and leaves all else as it is.
     `pruned="representation"` computes the gradients anew with r' = mask * r, the mask a constant: the logits, their
     error and every lower gradient change, and through a pruned feature nothing flows back. The update given is then
-    not read, so it must be the plain gradient of these images.
+    not read, so it must be the plain gradient of these images. Nor is it where the client does several local steps:
+    each is then pruned by itself, at the weights it starts from, and the update is anew their sum.
     """
     client.require("model", "images", "labels", by="soteria")
     require_fixed_statistics(client.model)
     images, labels = as_batches(client.images, client.labels)
+    if client.local is not None:
+        sums = [pruned_steps(client.model, *one, settings, client.local) for one in zip(images, labels, strict=True)]
+        return Update({name: torch.stack([one[name] for one in sums]) for name in update}, settings.defended_layers)
     kept = update_masks(client.model, images, settings.rate, settings.rule)
     if settings.pruned == "representation":
         return Update(masked_gradients(client.model, images, labels, kept), settings.defended_layers)
     return Update(with_columns(update, kept), settings.defended_layers)
+
+
+def pruned_steps(
+    model: Model, images: Tensor, labels: Tensor, settings: DefenseSettings, local: LocalSteps
+) -> dict[str, Tensor]:
+    """The sum of a client's local gradients, each pruned by a mask of its own at the weights it starts from.
+
+    Shapes: images (B, C, H, W), labels (B,) -> {name: shape of the parameter}. The model is left as it was.
+    """
+    moved, total = copy.deepcopy(model), {}
+    for step in local.batches(len(images)):
+        client = Client(moved, images[step].unsqueeze(0), labels[step].unsqueeze(0))
+        pruned = prune_update(client_update(moved, client.images, client.labels), settings, client)
+        with torch.no_grad():
+            for name, value in moved.named_parameters():
+                value.sub_(pruned[name][0], alpha=local.lr)
+                total[name] = total.get(name, 0) + pruned[name][0]
+    return total
 
 
 def with_columns(update: Update, kept: Tensor) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from fldrep.summaries import (
     median_interval,
     naive_counterpart,
     paired_differences,
+    setting_text,
 )
 
 LINE_INCHES = 0.27
@@ -42,7 +43,7 @@ def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     for (left, right), (key, rows), compared in zip(grid, settings, lines, strict=True):
         _draw_errors(left, rows, compared, styles, error)
         _draw_differences(right, rows, compared, styles, error)
-        left.set_title(theme.setting_text(key))
+        left.set_title(setting_text(key))
     theme.legend_below(figure, _handles())
     return figure
 

@@ -16,6 +16,7 @@ from fldrep.summaries import (
     converged,
     is_adaptive,
     last_rounds,
+    setting_text,
     summarise,
     undefended,
 )
@@ -41,7 +42,7 @@ def draw(attacks: pd.DataFrame, utility: pd.DataFrame, error: str = ERROR) -> Fi
         _scale(ax, _rows_of(cells, setting), rows, error)
         _draw_panel(ax, panel, rows[rows["attack"] == attack], styles, error)
         _draw_undefended(ax, panel, undefended(rows, attack), error)
-        ax.set_title(f"{attack}, {targets_text(panel)}\n{theme.setting_text(setting)}")
+        ax.set_title(f"{attack}, {targets_text(panel)}\n{setting_text(setting)}")
     theme.legend_below(figure, _handles(styles, cells))
     return figure
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fldrep.errors import DataError
 from fldrep.figures import theme
 from fldrep.gallery import gallery_key, original_key
-from fldrep.summaries import SETTING, chosen, defenses_in_order
+from fldrep.summaries import SETTING, chosen, defenses_in_order, setting_text
 
 THUMB, GAP, MARGIN = 1.0, 0.14, 0.26  # inches: a picture, the space beside it, the figure's edge
 TITLE, LINE, TEXT = 0.28, 0.135, 0.36  # inches: a band's title, a line of its column heads, the words under a picture
@@ -75,7 +75,7 @@ def _bands(key: tuple, group: pd.DataFrame, targets: int) -> list[Band]:
     defenses = defenses_in_order(group)
     first = sorted(group["target"].unique())[:targets]
     rows = group[group["target"].isin(first)]
-    title = f"{attack} · {theme.setting_text(setting)}"
+    title = f"{attack} · {setting_text(setting)}"
     return [
         Band(title + (" (continued)" if start else ""), _heads(defenses[start : start + MOST_DEFENSES]), rows, first)
         for start in range(0, len(defenses), MOST_DEFENSES)

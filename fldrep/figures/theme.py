@@ -227,13 +227,3 @@ def legend_below(figure: Figure, handles: Sequence) -> None:
     extra = 0.21 * rows + 0.15
     figure.set_figheight(figure.get_figheight() + extra)
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, frameon=False, borderaxespad=0.3)
-
-
-def setting_text(setting: Sequence[object]) -> str:
-    """A setting (data set, model, partition, round) as a panel's title.
-
-    >>> setting_text(("mnist", "lenet", "iid", 0))
-    'mnist · lenet · iid · round 0'
-    """
-    dataset, model, partition, round = setting
-    return f"{dataset} · {model} · {partition} · round {round}"

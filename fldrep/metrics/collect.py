@@ -10,6 +10,7 @@ from torch import Tensor
 from fldrep import grid
 from fldrep.gallery import gallery_key, original_key
 from fldrep.imageset import ImageSet
+from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
 from fldrep.normalisation import normalisation_for
 from fldrep.records import (
@@ -68,10 +69,28 @@ def judge(
     """The table `attacks`. Args: blocks: each job's table `attempts` and the file of its reconstructions."""
     if not blocks:
         return pd.DataFrame(columns=ATTACKS.names)
-    judged = [_judge_block(rows, read_tensors(path, PICTURES), class_means) for rows, path in blocks]
+    judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), class_means) for rows, path in blocks]
     table = pd.concat(judged, ignore_index=True)
     table["recovered"] = table["ssim"] >= recovered_ssim
     return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)[ATTACKS.names]
+
+
+def matched(rows: pd.DataFrame, tensors: dict[str, Tensor]) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """A block with every reconstruction, and the label it was made with, in the place of the target it is set against.
+
+    Tensors: `originals` (T, C, H, W), `images` (T, R, C, H, W). Rows get the column `match`.
+    """
+    held, first = int(rows["images"].iloc[0]), rows["target"].min()
+    place, restart = torch.tensor((rows["target"] - first).to_numpy()), torch.tensor(rows["restart"].to_numpy())
+    match = matches(tensors["images"], tensors["originals"], held)
+    source = torch.arange(len(match)).unsqueeze(1) // held * held + match
+    labels = torch.empty_like(match)
+    labels[place, restart] = torch.tensor(rows["label_found"].to_numpy())
+    restarts = torch.arange(match.shape[1])
+    rows = rows.assign(
+        match=match[place, restart].numpy(), label_found=labels[source, restarts][place, restart].numpy()
+    )
+    return rows, {**tensors, "images": tensors["images"][source, restarts]}
 
 
 def _judge_block(rows: pd.DataFrame, tensors: dict[str, Tensor], class_means: dict[str, Tensor]) -> pd.DataFrame:
@@ -96,7 +115,7 @@ def pick_gallery(blocks: Sequence[tuple[pd.DataFrame, Path]], seed: int) -> dict
         wanted = rows[rows["chosen"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]
         if wanted.empty:
             continue
-        tensors, first = read_tensors(path, PICTURES), rows["target"].min()
+        tensors, first = matched(rows, read_tensors(path, PICTURES))[1], rows["target"].min()
         for row in wanted.itertuples():
             shown[gallery_key(row)] = tensors["images"][row.target - first, row.restart]
             shown[original_key(row)] = tensors["originals"][row.target - first]

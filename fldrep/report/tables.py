@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fldrep.summaries import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds, summarise
+from fldrep.summaries import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds, setting_text, summarise
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ UTILITY_HEADS = [
 
 
 def privacy_tables(attacks: pd.DataFrame) -> list[TextTable]:
-    """One table a setting (data set, model, partition, round), one row an attack and defense."""
+    """One table a setting (data set, model, partition, round, update), one row an attack and defense."""
     if attacks.empty:
         return []
     return [
         TextTable(
-            "{} · {} · {} · round {}".format(*setting),
+            setting_text(setting),
             PRIVACY_HEADS,
             [_privacy_row(row) for row in rows.itertuples()],
             2,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fldrep.attack.job import attack_block, initial_generator
-from fldrep.attack.targets import Target, choose_targets
+from fldrep.attack.targets import choose_targets
 from fldrep.errors import ConfigError
 from fldrep.grid import Block, Run
 from fldrep.imageset import ImageSet, mean_of_each_class
@@ -76,8 +76,7 @@ def test_more_targets_than_images_are_refused_by_number():
 
 
 def first_draw(run: Run, target: int, restart: int) -> float:
-    held = Target(target, client=0, index=0, label=0)
-    return torch.rand((), generator=initial_generator(run, held, restart), dtype=torch.float64).item()
+    return torch.rand((), generator=initial_generator(run, target, restart), dtype=torch.float64).item()
 
 
 def test_initial_points_know_the_target_the_restart_and_the_run_but_not_the_defense():
@@ -128,6 +127,7 @@ def job(defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations
         "model": {"architecture": "lenet", "init": "uniform"},
         "defense": DEFENSES[defense],
         "attack": {**ATTACKS[attack], "iterations": iterations},
+        "update": {},
         "engine": {"device": "cpu"},
         "targets": list(targets),
     }
@@ -136,7 +136,7 @@ def job(defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations
 
 def run_job(folder: Path, defense: str, attack: str, seed: int = 0, block: int = 0, **change):
     """The table and the tensors of one job."""
-    where = Block(Run("cifar10", "lenet", "iid", defense, seed), 0, attack, block)
+    where = Block(Run("cifar10", "lenet", "iid", defense, seed), 0, "single", attack, block)
     files = [folder / name for name in ("images", "shards", f"checkpoints-{seed}", "attempts", "found")]
     attack_block(where, job(defense, attack, **change), *files, code="ab")
     return ATTEMPTS.read(files[3]), read_tensors(files[4])
@@ -197,13 +197,12 @@ def test_only_noise_knows_the_defenses_name(folder):
 
     images = ImageSet.read(folder / "images")
     pixels, labels = images.train_images[:1].float() / 255, images.train_labels[:1]
-    held = [Target(0, 0, 0, int(labels[0]))]
 
     def sent(name: str, method: str, seed: int = 0):
-        where = Block(Run("cifar10", "lenet", "iid", name, seed), 0, "gs", 0)
+        where = Block(Run("cifar10", "lenet", "iid", name, seed), 0, "single", "gs", 0)
         asked = job(method, "gs")
         model = _model_of_round(where, asked, images, folder / "checkpoints-0")
-        return sent_updates(model, pixels, labels, where, asked, held)
+        return sent_updates(model, pixels, labels, where, asked, [0])
 
     assert torch.equal(sent("a", "soteria-40")["head.weight"], sent("b", "soteria-40")["head.weight"])
     assert torch.equal(sent("a", "gaussian")["head.weight"], sent("a", "gaussian")["head.weight"])

@@ -52,7 +52,7 @@ def attack_table(
 
 
 def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> dict:
-    dataset, model, partition, round = setting
+    dataset, model, partition, round, *update = setting
     method, rule, rate, std, live = DEFENSES[defense]
     mse = LEVEL[method][attack] * (1 + 0.05 * target) * float(np.exp(rng.normal(0, 0.35)))
     lost = bool(rng.random() < share)
@@ -60,6 +60,7 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
     errors = (np.nan,) * 4 if lost and rng.random() < 0.5 else (mse * (1e9 if lost else 1), mse / 16, 12.0, 1 - mse / 2)
     return {
         "dataset": dataset, "model": model, "partition": partition, "round": round, "seed": seed, "defense": defense,
+        **dict(zip(("update", "images", "local_steps"), update or ("single", 1, 1), strict=True)), "match": 0,
         "method": method, "rule": rule, "rate": rate, "std": std, "attack": attack, "preset": attack,
         "label_strategy": "optimised" if attack == "dlg" else "known", "block": target // 8, "target": target,
         "restart": restart, "chosen": restart == 0, "client": target, "index": 10 * target, "label": target % 10,

@@ -271,7 +271,7 @@ def test_pictures_stand_where_they_belong(synthetic):
     first = next(attacks[attacks["target"] == 0].itertuples())
     np.testing.assert_allclose(shown[0], gallery[original_key(first)].transpose(1, 2, 0).clip(0, 1))
     np.testing.assert_allclose(
-        shown[5], gallery["cifar10/convnet-16/iid/soteria-80/0/gs/0/1"].transpose(1, 2, 0).clip(0, 1)
+        shown[5], gallery["cifar10/convnet-16/iid/soteria-80/0/single/gs/0/1"].transpose(1, 2, 0).clip(0, 1)
     )
     texts = [text.get_text() for text in figure.texts]
     mse = attacks[(attacks["defense"] == "soteria-80") & (attacks["target"] == 1) & attacks["chosen"]]["mse"].iloc[0]
@@ -293,7 +293,7 @@ def test_a_diverged_picture_is_framed_and_has_no_error(synthetic):
     attacks = synthetic.attack_table(1, ("gs",), ("none", "soteria-80"))
     attacks.loc[attacks["defense"] == "soteria-80", ["diverged", "mse"]] = [True, np.nan]
     gallery = {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
-    gallery["cifar10/convnet-16/iid/soteria-80/0/gs/0/0"][:] = np.nan
+    gallery["cifar10/convnet-16/iid/soteria-80/0/single/gs/0/0"][:] = np.nan
     figure = reconstructions.draw(attacks, gallery)
     assert figure.texts[-1].get_text().startswith("diverged")
     assert "MSE" not in figure.texts[-1].get_text()

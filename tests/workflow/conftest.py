@@ -43,7 +43,7 @@ class Snakemake:
     @property
     def attacks(self) -> set[str]:
         """`defense/attack/block` of each attack job."""
-        pattern = r"([^/]+)/seed-\d+/round-\d+/([^/]+)/block-(\d+)\.\w+$"
+        pattern = r"([^/]+)/seed-\d+/round-\d+/single/([^/]+)/block-(\d+)\.\w+$"
         return {"/".join(re.search(pattern, output).groups()) for output in self.jobs.get("attack", [])}
 
     @property

@@ -42,7 +42,7 @@ def test_the_chain_leaves_nothing_but_outputs_and_one_log_a_job(finished):
     assert [path for path in left if path.name.startswith(".") or "resume" in path.name] == []
     logs = list((finished.folder / "logs/tiny").rglob("*.log"))
     assert len(logs) == 1 + 1 + len(EVERY_TRAINING) + len(EVERY_ATTACK) + 1 + len(FIGURES) + 1
-    assert "5 attack jobs on 10 updates" in finished.text
+    assert "5 attack jobs on 10 targets" in finished.text
     assert re.search(r"\d+ of \d+ steps \(\d+%\) done", finished.text)
 
 

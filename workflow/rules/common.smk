@@ -66,6 +66,7 @@ wildcard_constraints:
     model="[a-z0-9-]+",
     partition="[a-z0-9-]+",
     defense="[a-z0-9-]+",
+    update="[a-z0-9-]+",
     attack="[a-z0-9-]+",
     seed=r"\d+",
     round=r"\d+",
@@ -103,6 +104,7 @@ def block_of(wildcards):
     return grid.Block(
         run_of(wildcards),
         int(wildcards.round),
+        wildcards.update,
         wildcards.attack,
         int(wildcards.block),
     )
