@@ -3,7 +3,7 @@
 The figures and the page both read tables through this module, so that one number has one definition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,22 @@ class Estimate:
     high: float | None = None
 
 
-def median_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+@dataclass(frozen=True)
+class Share:
+    """A share of n cases in [0, 1], and its 95 % interval where n is large enough to have one."""
+
+    n: int
+    share: float
+    low: float | None = None
+    high: float | None = None
+
+
+def median_interval(values: Sequence[float], seed: int = 0, groups: Sequence[int] | None = None) -> Estimate:
     """The median (mean of the two middle values) and its 95 % percentile bootstrap interval over the values.
 
-    Fewer than 8 values have no interval; none have the median NaN. The same values and seed give the same interval.
-    Source: Efron & Tibshirani 1993, percentile method, 2000 resamples.
+    Args: groups: the update that each value is of, where updates hold several images: these are not independent, so
+    whole updates are drawn. Fewer than 8 values (or updates) have no interval; none have the median NaN. The same
+    values and seed give the same interval. Source: Efron & Tibshirani 1993, percentile method, 2000 resamples.
 
     >>> median_interval([1.0, 2.0, 4.0, 9.0])
     Estimate(n=4, median=3.0, low=None, high=None)
@@ -59,13 +70,48 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Estimate:
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Estimate(0, float("nan"))
-    median = float(np.median(values))
-    if len(values) < LEAST_FOR_INTERVAL:
-        return Estimate(len(values), median)
+    return Estimate(len(values), float(np.median(values)), *_interval(values, np.nanmedian, seed, groups))
+
+
+def share_interval(flags: Sequence[bool], seed: int = 0, groups: Sequence[int] | None = None) -> Share:
+    """The share of flags that are set, and its interval, which is that of `median_interval`.
+
+    >>> share_interval([True, False, False, True])
+    Share(n=4, share=0.5, low=None, high=None)
+    """
+    flags = np.asarray(flags, dtype=float)
+    if not len(flags):
+        return Share(0, float("nan"))
+    return Share(len(flags), float(flags.mean()), *_interval(flags, np.nanmean, seed, groups))
+
+
+def _interval(values: np.ndarray, statistic: Callable, seed: int, groups: Sequence[int] | None) -> tuple:
+    """Both ends of the 95 % interval of a statistic that ignores NaN, None where there are too few groups."""
+    numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(numbers)
+    if len(sizes) < LEAST_FOR_INTERVAL:
+        return None, None
+    table = np.full((len(sizes), sizes.max()), np.nan)  # a row a group
+    order = np.argsort(numbers, kind="stable")
+    table[numbers[order], np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)] = values[order]
+
+    def of_groups(drawn: np.ndarray, axis: int) -> np.ndarray:
+        return statistic(table[np.moveaxis(drawn, axis, -1).astype(int)], axis=(-2, -1))
+
     resampled = stats.bootstrap(
-        (values,), np.median, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        (np.arange(len(sizes)),),
+        of_groups,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
     )
-    return Estimate(len(values), median, *map(float, resampled.confidence_interval))
+    return tuple(map(float, resampled.confidence_interval))
+
+
+def updates_of(rows: pd.DataFrame) -> pd.Series:
+    """A number for the update that each target is in, whatever the setting. Args: rows with `PAIR` and `images`."""
+    return rows.groupby([rows["seed"], rows["target"] // rows["images"]]).ngroup()
 
 
 def share_interval(outcomes: Sequence[bool]) -> Estimate:
@@ -204,7 +250,7 @@ def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
 
 def _cell(cell: pd.DataFrame, error: str) -> dict:
     targets, usable = chosen(cell), converged(cell)
-    estimate = median_interval(usable[error])
+    estimate = median_interval(usable[error], groups=updates_of(usable))
     return {
         **cell.iloc[0][[*CELL, *OF_UPDATE, *OF_DEFENSE, "preset"]].to_dict(),
         "targets": len(targets),
@@ -224,7 +270,9 @@ def _cell(cell: pd.DataFrame, error: str) -> dict:
 
 def _gain(cell: pd.DataFrame, plain: pd.DataFrame, defense: str, error: str) -> dict:
     itself = defense in set(plain["defense"])
-    gain = median_interval([] if itself else paired_differences(cell, plain, error))
+    differences = paired_differences(cell.iloc[:0] if itself else cell, plain, error)
+    pairs = differences.index.to_frame(index=False).assign(images=cell["images"].iloc[0])
+    gain = median_interval(differences, groups=updates_of(pairs))
     return {"gain": gain.median, "gain_low": _number(gain.low), "gain_high": _number(gain.high), "gain_n": gain.n}
 
 

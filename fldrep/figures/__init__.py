@@ -17,6 +17,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "accuracy_by_round": ("utility",),
     "naive_vs_adaptive": ("attacks",),
     "photo": ("attacks",),
+    "batches": ("attacks",),
 }
 
 

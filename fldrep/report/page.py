@@ -21,6 +21,7 @@ TITLES = {
     "reconstructions": "What the attacker sees",
     "accuracy_by_round": "Accuracy by round",
     "naive_vs_adaptive": "Attacks that know of the defense",
+    "batches": "Several images, several local steps",
 }
 
 

@@ -1,0 +1,116 @@
+"""How much less an attack gets from updates of several images, and of several local steps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fldrep.figures import theme
+from fldrep.summaries import (
+    ERROR,
+    ERROR_NAMES,
+    chosen,
+    converged,
+    median_interval,
+    share_interval,
+    updates_of,
+)
+
+CHECKPOINT = ["dataset", "model", "partition", "round", "attack"]
+SPREAD = 0.34  # how far from its place on the axis the first and the last defense of a panel stand
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rows of one checkpoint and attack whose updates differ in one number, and the words of that axis."""
+
+    title: str
+    axis: str
+    label: str
+    rows: pd.DataFrame
+
+
+@theme.themed
+def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
+    """A row of panels a sweep: the median error, and the share of targets recovered.
+
+    Args: attacks: table `records.ATTACKS`; error: which of `summaries.ERROR_NAMES` is shown.
+    """
+    found = sweeps(attacks)
+    if not found:
+        return theme.message_figure("All updates of this grid are of one kind.")
+    figure, axes = theme.panel_grid(2 * len(found), 2, width=4.6, height=3.1)
+    styles = theme.defense_styles(pd.concat([sweep.rows for sweep in found]))
+    for left, right, sweep in zip(axes[::2], axes[1::2], found, strict=True):
+        _draw_sweep(left, right, sweep, styles, error)
+    handles = [Line2D([], [], **style.point, markersize=8, label=style.label) for style in styles.values()]
+    theme.legend_below(figure, [*handles, *theme.no_information_handles()])
+    return figure
+
+
+def sweeps(attacks: pd.DataFrame) -> list[Sweep]:
+    """What can be compared: gradients of 1, 2, ... images, and 1, 2, ... local steps over equally many images."""
+    found = []
+    for (*checkpoint, attack), rows in attacks.groupby(CHECKPOINT):
+        title = f"{attack} · " + " · ".join(map(str, checkpoint[:3])) + f" · round {checkpoint[3]}"
+        gradients = rows[rows["local_steps"] == 1]
+        if gradients["images"].nunique() > 1:
+            found.append(Sweep(title, "images", "images an update (one gradient of all)", gradients))
+        for images, alike in rows.groupby("images"):
+            if alike["local_steps"].nunique() > 1:
+                label = f"local steps over {images} image{'s' if images > 1 else ''}"
+                found.append(Sweep(title, "local_steps", label, alike))
+    return found
+
+
+def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.Style], error: str) -> None:
+    values = sorted(sweep.rows[sweep.axis].unique())
+    defenses = [name for name in styles if name in set(sweep.rows["defense"])]
+    shifts = np.linspace(-SPREAD, SPREAD, len(defenses)) if len(defenses) > 1 else [0.0]
+    levels = [converged(sweep.rows)[error], *(chosen(sweep.rows)[f"{guess}_{error}"] for guess in theme.LINE_OF)]
+    for name, shift in zip(defenses, shifts, strict=True):
+        cells = [sweep.rows[(sweep.rows["defense"] == name) & (sweep.rows[sweep.axis] == one)] for one in values]
+        places = [place + shift for place in range(len(values))]
+        usable, targets = [converged(cell) for cell in cells], [chosen(cell) for cell in cells]
+        errors = [median_interval(rows[error], groups=updates_of(rows)) for rows in usable]
+        shares = [share_interval(rows["recovered"], groups=updates_of(rows)) for rows in targets]
+        _draw_line(left, places, [(one.median, one.low, one.high) for one in errors], styles[name])
+        _draw_line(right, places, [(one.share, one.low, one.high) for one in shares], styles[name])
+    theme.error_scale([left], pd.concat(levels))
+    theme.no_information(left, chosen(sweep.rows), error)
+    left.set(ylabel=f"{ERROR_NAMES[error]}\nup: better for the client")
+    right.set(ylabel="share of targets recovered", ylim=(-0.04, 1.04))
+    left.set_title(sweep.title)
+    right.set_title(counts_text(sweep.rows))
+    for ax in (left, right):
+        ax.set_xticks(range(len(values)), [str(value) for value in values])
+        ax.set_xlim(-0.6, len(values) - 0.4)
+        ax.grid(False, axis="x")
+        ax.set_xlabel(sweep.label)
+
+
+def counts_text(rows: pd.DataFrame) -> str:
+    """How many targets stand behind each marker of a panel, and how many of all diverged.
+
+    >>> few = {"chosen": True, "diverged": [True, False], "defense": "none", "images": 1, "local_steps": 1}
+    >>> counts_text(pd.DataFrame(few))
+    'n = 2; 1 of 2 diverged'
+    """
+    targets = chosen(rows)
+    sizes = targets.groupby(["defense", "images", "local_steps"]).size()
+    counts = "–".join(map(str, sorted({sizes.min(), sizes.max()})))
+    lost = int(targets["diverged"].sum())
+    return f"n = {counts}" + (f"; {lost} of {len(targets)} diverged" if lost else "")
+
+
+def _draw_line(ax: Axes, places: list[float], estimates: list[tuple], style: theme.Style) -> None:
+    """Medians or shares joined by a thin line, each with its interval where it has one."""
+    middle = [one[0] for one in estimates]
+    ax.plot(places, middle, color=style.colour, linewidth=0.8, alpha=0.6)
+    ax.plot(places, middle, **style.point, markersize=7.5, zorder=3)
+    for place, (_, low, high) in zip(places, estimates, strict=True):
+        if low is not None:
+            ax.vlines(place, low, high, color=style.colour, linewidth=1.6, zorder=2.5)
