@@ -37,11 +37,6 @@ class LocalSteps:
         return [slice(start, start + self.batch_size) for _ in range(self.epochs) for start in starts]
 
 
-def local_steps_of(update: UpdateSettings) -> LocalSteps | None:
-    """What a client does before it sends, None where it sends one gradient."""
-    return None if update.local_epochs is None else LocalSteps(update.local_epochs, update.batch_size, update.lr)
-
-
 class Update(dict[str, Tensor]):
     """Gradients of N clients by parameter name, (N, *shape), and which tensors a defense is known to have pruned.
 

@@ -359,7 +359,7 @@ VERDICTS = (
 
 CLAIMS = Table(
     "claims",
-    1,
+    2,
     (
         Column("claim", "str", "name of the claim"),
         Column("said", "str", "what the paper, its code or this audit says"),
@@ -368,6 +368,7 @@ CLAIMS = Table(
         Column("model", "str", "name of the model in the config; empty likewise"),
         Column("partition", "str", "name of the partition in the config; empty likewise"),
         Column("round", "int", "checkpoint attacked; empty where the row covers several", "rounds", null=True),
+        Column("update", "str", "name of the kind of update in the config; empty likewise"),
         Column("attack", "str", "attacks compared, by their names in the config"),
         Column("defense", "str", "defenses compared, by their names in the config"),
         Column("measured", "str", "what was found, in words"),

@@ -530,9 +530,13 @@ def _check_entry(config: Config, entry: GridEntry, where: str) -> None:
         missing = [number for number in entry.rounds if number not in kept]
         if (entry.attacks or "leakage" in entry.theory) and missing:
             raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
+    if entry.attacks:
+        _check_attacks(config, entry, where)
     _check_theory(config, entry, where)
-    if not entry.attacks:
-        return
+
+
+def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse updates that do not fill targets and blocks, and attacks that an update or a defense leaves nothing."""
     for name in entry.updates:
         images = config.updates[name].images
         for key, value in ((f"{where}.targets", entry.targets), ("engine.block", config.engine.block)):

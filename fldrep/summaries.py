@@ -3,7 +3,7 @@
 The figures and the page both read tables through this module, so that one number has one definition.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,16 +47,6 @@ class Estimate:
     high: float | None = None
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of n cases in [0, 1], and its 95 % interval where n is large enough to have one."""
-
-    n: int
-    share: float
-    low: float | None = None
-    high: float | None = None
-
-
 def median_interval(values: Sequence[float], seed: int = 0, groups: Sequence[int] | None = None) -> Estimate:
     """The median (mean of the two middle values) and its 95 % percentile bootstrap interval over the values.
 
@@ -70,33 +60,22 @@ def median_interval(values: Sequence[float], seed: int = 0, groups: Sequence[int
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Estimate(0, float("nan"))
-    return Estimate(len(values), float(np.median(values)), *_interval(values, np.nanmedian, seed, groups))
+    return Estimate(len(values), float(np.median(values)), *_bootstrap(values, seed, groups))
 
 
-def share_interval(flags: Sequence[bool], seed: int = 0, groups: Sequence[int] | None = None) -> Share:
-    """The share of flags that are set, and its interval, which is that of `median_interval`.
-
-    >>> share_interval([True, False, False, True])
-    Share(n=4, share=0.5, low=None, high=None)
-    """
-    flags = np.asarray(flags, dtype=float)
-    if not len(flags):
-        return Share(0, float("nan"))
-    return Share(len(flags), float(flags.mean()), *_interval(flags, np.nanmean, seed, groups))
-
-
-def _interval(values: np.ndarray, statistic: Callable, seed: int, groups: Sequence[int] | None) -> tuple:
-    """Both ends of the 95 % interval of a statistic that ignores NaN, None where there are too few groups."""
+def _bootstrap(values: np.ndarray, seed: int, groups: Sequence[int] | None) -> tuple[float | None, float | None]:
+    """Both ends of the median's interval, None where there are too few groups; no groups: each value is one."""
     numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(numbers)
     if len(sizes) < LEAST_FOR_INTERVAL:
         return None, None
-    table = np.full((len(sizes), sizes.max()), np.nan)  # a row a group
     order = np.argsort(numbers, kind="stable")
-    table[numbers[order], np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)] = values[order]
+    table = np.full((len(sizes), sizes.max()), np.nan)  # a row a group, filled from the left
+    table[np.arange(sizes.max()) < sizes[:, None]] = values[order]
+    median = np.nanmedian if np.isnan(table).any() else np.median
 
     def of_groups(drawn: np.ndarray, axis: int) -> np.ndarray:
-        return statistic(table[np.moveaxis(drawn, axis, -1).astype(int)], axis=(-2, -1))
+        return median(table[np.moveaxis(drawn, axis, -1)], axis=(-2, -1))
 
     resampled = stats.bootstrap(
         (np.arange(len(sizes)),),
@@ -114,21 +93,26 @@ def updates_of(rows: pd.DataFrame) -> pd.Series:
     return rows.groupby([rows["seed"], rows["target"] // rows["images"]]).ngroup()
 
 
-def share_interval(outcomes: Sequence[bool]) -> Estimate:
+def share_interval(outcomes: Sequence[bool], groups: Sequence[int] | None = None) -> Estimate:
     """The share of outcomes that are true, in the place of a median, and its 95 % interval.
 
-    Source: Wilson 1927, score interval. Fewer than 8 outcomes have no interval, as for `median_interval`.
+    Args: groups: the update that each outcome is of; the interval is then as wide as if the outcomes of an update were
+    always alike. Source: Wilson 1927, score interval. Fewer than 8 outcomes (or updates) have no interval, as for
+    `median_interval`.
 
     >>> share_interval([True, False, False, False])
     Estimate(n=4, median=0.25, low=None, high=None)
     """
-    n, hits = len(outcomes), int(np.sum(outcomes))
-    if not n:
+    count = len(outcomes)
+    if not count:
         return Estimate(0, float("nan"))
+    share, n = float(np.mean(outcomes)), count if groups is None else len(np.unique(groups))
     if n < LEAST_FOR_INTERVAL:
-        return Estimate(n, hits / n)
-    interval = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    return Estimate(n, hits / n, float(interval.low), float(interval.high))
+        return Estimate(count, share)
+    z = stats.norm.ppf(0.975)
+    middle, shrink = share + z**2 / (2 * n), 1 + z**2 / n
+    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return Estimate(count, share, float(max((middle - half) / shrink, 0)), float(min((middle + half) / shrink, 1)))
 
 
 def setting_text(setting: Sequence[object]) -> str:

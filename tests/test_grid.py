@@ -92,6 +92,17 @@ def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
         jobs.targets_of(grid.Block(**{**known, **change}))
 
 
+def test_updates_are_an_axis_of_their_own():
+    entry = {**RAW["grid"][0], "updates": ["single", "four"], "targets": 8}
+    config = parse_config({**RAW, "updates": {"four": {"images": 4}}, "grid": [entry], "engine": {"block": 4}})
+    jobs = grid.grid_of(config)
+    by_update = {name: [block for block in jobs.blocks() if block.update == name] for name in ("single", "four")}
+    assert len(by_update["single"]) == len(by_update["four"]) == 2 * 2 * 2 * 2
+    paths = {block.path(grid.ATTEMPTS) for block in jobs.blocks()}
+    assert len(paths) == len(list(jobs.blocks()))
+    assert grid.attack_job(config, jobs, by_update["four"][0]).update.images == 4
+
+
 def test_every_file_has_a_path_of_its_own(jobs):
     paths = [run.path(pattern) for run in jobs.runs for pattern in (grid.HISTORY, grid.CHECKPOINTS)]
     paths += [block.path(pattern) for block in jobs.blocks() for pattern in (grid.ATTEMPTS, grid.RECONSTRUCTIONS)]

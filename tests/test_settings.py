@@ -27,6 +27,7 @@ from fldrep.settings import (
     MetricsJob,
     TrainJob,
     TrainSettings,
+    UpdateSettings,
     parse_config,
     parse_section,
     read_config,
@@ -192,6 +193,10 @@ CONTRADICTIONS = [
     ("attacks/dlg/box", False, "attacks.dlg: box not used by preset 'dlg'"),
     ("attacks/gs/inner_iterations", 20, "attacks.gs: inner_iterations not used by preset 'gs'"),
     ("attacks/gs/labels", "optimised", "attacks.gs: labels 'optimised' .*preset 'gs'"),
+    ("updates", {"a": {"images": 2, "lr": 0.1}}, "updates.a: .*local_epochs, batch_size not given"),
+    ("updates", {"a": {"images": 2, "batch_size": 4, "local_epochs": 1, "lr": 0.1}}, "updates.a: batch_size 4 .* 2 im"),
+    ("updates", {"single": {"images": 2}}, "updates: 'single' means one image and one step"),
+    ("grid/0/updates", ["eight"], "grid.0..updates: 'eight' is not in updates; known: single"),
     ("grid/1/defenses", ["none"], "grid.1..attacks: '(masked|drop)' .*'none'"),
     ("grid/1/defenses", ["compression"], "grid.1..attacks: 'drop' drops the defended layer, but 'compression'"),
     ("grid/0/theory", ["certificate"], "grid.0..theory: certificate is of a pruned representation, but 'none' prunes"),
@@ -229,6 +234,76 @@ def test_a_photo_is_one_image_of_one_client_and_must_be_given(given, told):
         return
     with pytest.raises(ConfigError, match=told):
         parse_config(raw)
+
+
+UPDATES = {
+    "two": {"images": 2},
+    "three": {"images": 3},
+    "steps": {"images": 2, "local_epochs": 1, "batch_size": 1, "lr": 0.1},
+}
+ADAPTIVE = {
+    "averaged": {"preset": "gs-averaged"},
+    "scaled": {"preset": "dlg-scaled"},
+    "r": {"preset": "r-matching"},
+    "strong": {"preset": "strongest"},
+    "l2": {"preset": "gs-l2"},
+}
+
+
+def adaptive(defense: str, attack: str, update: str = "single") -> dict:
+    """The base config with an entry of one defense, attack and update."""
+    raw = base()
+    raw["attacks"] |= ADAPTIVE
+    raw["updates"] = UPDATES
+    raw["defenses"]["clipped"] = {"method": "gaussian", "std": 0.01, "clip": 1.0}
+    entry = {"datasets": ["cifar10"], "models": ["conv"], "partitions": ["two"], "targets": 4}
+    raw["grid"] = [{**entry, "defenses": [defense], "attacks": [attack], "updates": [update]}]
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("none", "averaged"), "grid.0..attacks: 'averaged' averages noise away, but 'none' adds none"),
+        (("soteria", "averaged"), "'averaged' averages noise away, but 'soteria' adds none"),
+        (("gaussian", "scaled"), "'scaled' estimates the scale of clipping, but 'gaussian' does not clip"),
+        (("soteria", "r", "two"), "'r' reads .* not of the 2 images of update 'two'"),
+        (("soteria", "r", "steps"), "'r' reads .* 2 images and 2 local steps of update 'steps'"),
+        (("soteria", "gs", "three"), "grid.0..targets: 4 is no multiple of the 3 images of update 'three'"),
+    ],
+    ids=str,
+)
+def test_an_attack_that_a_defense_or_an_update_gives_nothing_to_do_is_refused(asked, told):
+    with pytest.raises(ConfigError, match=told):
+        parse_config(adaptive(*asked))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("gaussian", "averaged"), ("laplace", "averaged", "two"), ("clipped", "scaled"), ("clipped", "scaled", "steps"),
+        ("soteria", "r"), ("soteria", "strong"), ("compression", "strong", "two"), ("gaussian", "l2"),
+        ("soteria", "drop", "steps"), ("compression", "masked", "two"),
+    ],
+    ids="-".join,
+)  # fmt: skip
+def test_an_adaptive_attack_on_what_it_adapts_to_is_accepted(asked):
+    assert list(grid.grid_of(parse_config(adaptive(*asked))).blocks())
+
+
+def test_a_block_holds_whole_updates():
+    raw = adaptive("soteria", "gs", "two")
+    raw["engine"]["block"] = 3
+    with pytest.raises(ConfigError, match=r"engine\.block: 3 is no multiple of the 2 images of update 'two'"):
+        parse_config(raw)
+
+
+def test_every_config_knows_the_update_of_one_image():
+    config = parse_config(base())
+    assert config.updates == {"single": UpdateSettings()}
+    assert parse_section(Config, stable_json(config)) == config
+    steps = [UpdateSettings(images=8, local_epochs=2, batch_size=size, lr=0.1).local_steps for size in (8, 4, 3, 1)]
+    assert ([UpdateSettings(images=8).local_steps, *steps]) == [1, 2, 4, 6, 16]
 
 
 def test_no_two_cases_share_key_and_cause():

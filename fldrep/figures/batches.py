@@ -41,7 +41,7 @@ def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     """
     found = sweeps(attacks)
     if not found:
-        return theme.message_figure("All updates of this grid are of one kind.")
+        return theme.message_figure("No updates of several kinds were attacked in this grid.")
     figure, axes = theme.panel_grid(2 * len(found), 2, width=4.6, height=3.1)
     styles = theme.defense_styles(pd.concat([sweep.rows for sweep in found]))
     for left, right, sweep in zip(axes[::2], axes[1::2], found, strict=True):
@@ -78,7 +78,7 @@ def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.S
         errors = [median_interval(rows[error], groups=updates_of(rows)) for rows in usable]
         shares = [share_interval(rows["recovered"], groups=updates_of(rows)) for rows in targets]
         _draw_line(left, places, [(one.median, one.low, one.high) for one in errors], styles[name])
-        _draw_line(right, places, [(one.share, one.low, one.high) for one in shares], styles[name])
+        _draw_line(right, places, [(one.median, one.low, one.high) for one in shares], styles[name])
     theme.error_scale([left], pd.concat(levels))
     theme.no_information(left, chosen(sweep.rows), error)
     left.set(ylabel=f"{ERROR_NAMES[error]}\nup: better for the client")

@@ -72,6 +72,23 @@ def test_more_targets_than_images_are_refused_by_number():
         choose_targets(shards(), [20], "mnist", "iid", 0)
 
 
+def test_an_update_holds_images_of_one_client_and_none_comes_twice():
+    for images in (1, 2, 4):
+        found = choose_targets(shards(), list(range(20)), "mnist", "iid", 0, images=images)
+        assert len({target.index for target in found}) == 20
+        updates = [found[start : start + images] for start in range(0, 20, images)]
+        assert all(len({target.client for target in update}) == 1 for update in updates)
+        assert {update[0].client for update in updates[:5]} == set(range(5)), "a client each before any comes again"
+
+
+def test_an_update_of_several_images_starts_with_the_one_that_is_attacked_alone():
+    alone = choose_targets(shards(), list(range(5)), "mnist", "iid", 0)
+    four = choose_targets(shards(), list(range(20)), "mnist", "iid", 0, images=4)
+    assert [(one.client, one.index) for one in four[::4]] == [(one.client, one.index) for one in alone]
+    with pytest.raises(ConfigError, match=r"targets: number 4 asks client \d for more than its 4 images"):
+        choose_targets(shards(), list(range(25)), "mnist", "iid", 0, images=5)
+
+
 # ---- the initial points
 
 
@@ -122,12 +139,14 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def job(defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations: int = 0) -> AttackJob:
+def job(
+    defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations: int = 0, update: dict | None = None
+) -> AttackJob:
     sections = {
         "model": {"architecture": "lenet", "init": "uniform"},
         "defense": DEFENSES[defense],
         "attack": {**ATTACKS[attack], "iterations": iterations},
-        "update": {},
+        "update": update or {},
         "engine": {"device": "cpu"},
         "targets": list(targets),
     }
@@ -190,6 +209,26 @@ def test_rows_say_what_was_done(folder):
         original = (found["originals"][place].permute(1, 2, 0) * 255).round().numpy()
         assert np.array_equal(original, golden["images"][row["index"]])
         assert row["label"] == golden["labels"][row["index"]]
+
+
+LOCAL = {"images": 2, "local_epochs": 2, "batch_size": 1, "lr": 0.05}
+
+
+@pytest.mark.parametrize("update", [{"images": 2}, LOCAL], ids=["batch", "local steps"])
+@pytest.mark.parametrize("defense", ["none", "soteria-40", "compression-60", "gaussian"])
+def test_a_job_on_updates_of_several_images_has_a_row_an_image(folder, defense, update):
+    rows, found = run_job(folder, defense, "gs", targets=(0, 1, 2, 3), iterations=2, update=update)
+    assert found["images"].shape == (4, 2, 3, 32, 32)
+    assert rows[["target", "restart"]].values.tolist() == [[target, one] for target in range(4) for one in (0, 1)]
+    assert rows["client"].tolist() in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
+    assert rows["index"].nunique() == 4
+    assert set(rows["images"]) == {2}
+    assert set(rows["local_steps"]) == {4 if update is LOCAL else 1}
+    for _, together in rows.groupby(["client", "restart"]):
+        assert (together[["gradient_distance", "chosen", "diverged"]].nunique() == 1).all()
+    assert (rows["label_found"] == rows["label"]).all(), "known labels are given in the order of the images"
+    total = rows["runtime_s"].sum()
+    assert rows["runtime_s"].tolist() == pytest.approx([total / 8] * 8)
 
 
 def test_only_noise_knows_the_defenses_name(folder):

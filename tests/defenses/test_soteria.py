@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from fldrep.defenses.client import Client
 from fldrep.defenses.inverse import column_norms_of_inverse
 from fldrep.defenses.jacobian import feature_norms, full_jacobian
 from fldrep.defenses.percentile import percentile
@@ -15,13 +16,15 @@ from fldrep.defenses.soteria import (
     feature_scores,
     masked_gradients,
     masks_of,
+    prune_update,
+    pruned_steps,
     rank_features,
     rates_of_update,
     training_mask,
     update_masks,
 )
 from fldrep.errors import ConfigError
-from fldrep.gradients import client_update
+from fldrep.gradients import LocalSteps, client_update
 from fldrep.settings import RULES as RULE_NAMES
 from fldrep.settings import DefenseSettings
 
@@ -404,3 +407,33 @@ def test_masked_gradients_equal_autograd_of_the_masked_loss(make_network, draw_i
         expected = torch.autograd.grad(sum(losses) / 3, list(model.parameters()))
         for (name, _), value in zip(model.named_parameters(), expected, strict=True):
             torch.testing.assert_close(found[name][number], value, msg=name)
+
+
+@pytest.mark.parametrize("pruned", ["gradient", "representation"])
+def test_local_steps_are_pruned_as_in_training(make_network, draw_images, pruned):
+    """Against the loop that trains clients, told to take exact scores too."""
+    from fldrep.train.client import local_sgd
+
+    settings = DefenseSettings(method="soteria", rate=0.5, pruned=pruned, train_scores="exact")
+    model, images, labels = make_network(*RELU), draw_images(5), torch.tensor([0, 1, 2, 3, 1])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = pruned_steps(model, images, labels, settings, LocalSteps(2, 2, 0.1))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), "the model was moved"
+    batches = [torch.tensor(one) for one in ([0, 1], [2, 3], [4])] * 2
+    local_sgd(model, images, labels, batches, 0.1, settings, torch.Generator())
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(found[name], (before[name] - value.detach()) / 0.1, rtol=1e-9, atol=1e-11)
+
+
+def test_a_client_of_local_steps_sends_what_its_steps_sum_to(make_network, draw_images):
+    model, images, labels = make_network(*RELU), draw_images(4).unflatten(0, (2, 2)), torch.tensor([[0, 1], [2, 3]])
+    settings, local = DefenseSettings(method="soteria", rate=0.5), LocalSteps(1, 1, 0.1)
+    plain = client_update(model, images, labels, local)
+    sent = prune_update(plain, settings, Client(model, images, labels, local=local))
+    assert sent.defended == "head"
+    for place in range(2):
+        alone = pruned_steps(model, images[place], labels[place], settings, local)
+        for name, value in sent.items():
+            torch.testing.assert_close(value[place], alone[name])
+    assert not torch.allclose(sent["head.weight"], plain["head.weight"])

@@ -142,7 +142,7 @@ def certificate_table(distance, bound=1.0, targets=8, defense="soteria-80") -> p
     """Rows of the table `certificate`: for each attack a measured distance, against one bound."""
     return pd.DataFrame([
         {
-            **of_run(defense), "round": 0, "attack": attack, "target": target, "restart": 0,
+            **of_run(defense), "round": 0, "update": "single", "attack": attack, "target": target, "restart": 0,
             "representation_change": 2.0, "premise_gap": 0.5, "premise_holds": False, "distance": measured,
             "farthest": 20.0, "norm_local": 2.0, "norm_segment": 3.0, "norm_layers": 50.0, "bound_local": bound,
             "bound_segment": bound / 2, "bound_layers": bound / 25, "bound_any": bound / 50,

@@ -54,6 +54,35 @@ def test_intervals_are_the_same_again_and_hold_the_truth_about_as_often_as_said(
     assert 0.83 < np.mean([one.low <= 0 <= one.high for one in estimates]) <= 1
 
 
+def test_images_of_one_update_count_as_one_draw():
+    values = np.random.default_rng(5).normal(size=12)
+    alone, shared = summaries.median_interval(values), np.repeat(values, 4)
+    groups = np.repeat(range(12), 4)
+    grouped = summaries.median_interval(shared, groups=groups)
+    assert (grouped.n, grouped.median, grouped.low, grouped.high) == (48, alone.median, alone.low, alone.high)
+    assert summaries.median_interval(shared).high - summaries.median_interval(shared).low < grouped.high - grouped.low
+    mixed = np.random.default_rng(0).permutation(48)
+    assert summaries.median_interval(shared[mixed], groups=groups[mixed]) == grouped
+    assert summaries.median_interval(shared[:28], groups=groups[:28]).low is None, "7 updates have no interval"
+    wilson = summaries.share_interval(shared > 0, groups=groups)
+    one = summaries.share_interval(values > 0)
+    assert (wilson.n, wilson.low, wilson.high) == (48, one.low, one.high)
+
+
+def test_an_update_is_of_one_seed():
+    table = rows(range(8), images=4)
+    table["seed"] = [0] * 4 + [1] * 4
+    assert summaries.updates_of(table).tolist() == [0] * 4 + [1] * 4
+    assert summaries.updates_of(table.assign(seed=0)).tolist() == [0] * 4 + [1] * 4
+    assert summaries.updates_of(table.assign(images=1)).nunique() == 8
+
+
+def test_the_plain_update_is_the_one_of_the_settings():
+    from fldrep.settings import SINGLE
+
+    assert summaries.PLAIN_UPDATE == SINGLE
+
+
 def test_only_chosen_restarts_count_and_diverged_ones_are_left_out():
     table = rows(
         [1.0, 2.0, np.nan, 4.0, 1e9], diverged=[False, False, True, False, True], chosen=[True, False, *[True] * 3]

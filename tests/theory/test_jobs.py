@@ -83,7 +83,7 @@ def certificate_table(files, defense, targets=(4, 5)):
     settings = {"certificate": CertificateSettings(points=3), "targets": list(targets)}
     job = CertificateJob(model=ModelSettings(init="uniform"), defense=defense, **settings)
     paths = [files / f"{part}.safetensors" for part in ("images", "checkpoints", "found")]
-    certificate_job(Block(run_of("soteria-50"), 2, "dlg", 2), job, *paths, files / "out.parquet")
+    certificate_job(Block(run_of("soteria-50"), 2, "single", "dlg", 2), job, *paths, files / "out.parquet")
     return CERTIFICATE.read(files / "out.parquet")
 
 
