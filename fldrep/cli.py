@@ -24,7 +24,7 @@ ModelName = Annotated[str, typer.Option(help="name of the model in the config")]
 Partition = Annotated[str, typer.Option(help="name of the partition in the config")]
 Defense = Annotated[str, typer.Option(help="name of the defense in the config")]
 Round = Annotated[int, typer.Option(help="checkpoint attacked; 0 is the untrained model")]
-UpdateName = Annotated[str, typer.Option("--update", help="name of the kind of update in the config")]
+SentName = Annotated[str, typer.Option(help="what the client sent: name of the update in the config")]
 Attack = Annotated[str, typer.Option(help="name of the attack in the config")]
 BlockNumber = Annotated[int, typer.Option("--block", help="block of targets")]
 Settings = Annotated[str, typer.Option(help="the config sections the job depends on, as JSON")]
@@ -106,7 +106,7 @@ def attack_command(
     defense: Defense,
     seed: Seed,
     round: Round,
-    update: UpdateName,
+    sent: SentName,
     attack: Attack,
     block: BlockNumber,
     settings: Settings,
@@ -121,7 +121,7 @@ def attack_command(
     from fldrep.attack.job import AttackJob, attack_block
     from fldrep.grid import Block, Run
 
-    where = Block(Run(dataset, model, partition, defense, seed), round, update, attack, block)
+    where = Block(Run(dataset, model, partition, defense, seed), round, sent, attack, block)
     job = parsed(AttackJob, settings)
     attack_block(where, job, images, shards, checkpoints, attempts, reconstructions, code)
 
@@ -158,7 +158,7 @@ def certificate_command(
     defense: Defense,
     seed: Seed,
     round: Round,
-    update: UpdateName,
+    sent: SentName,
     attack: Attack,
     block: BlockNumber,
     settings: Settings,
@@ -173,7 +173,7 @@ def certificate_command(
     from fldrep.settings import CertificateJob
     from fldrep.theory.jobs.certificate import certificate_job
 
-    where = Block(Run(dataset, model, partition, defense, seed), round, update, attack, block)
+    where = Block(Run(dataset, model, partition, defense, seed), round, sent, attack, block)
     certificate_job(where, parsed(CertificateJob, settings), images, checkpoints, reconstructions, out, code)
 
 

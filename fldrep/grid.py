@@ -30,7 +30,7 @@ SHARDS = "data/{dataset}/{partition}/seed-{seed}.parquet"
 RUN = "{dataset}/{model}/{partition}/{defense}/seed-{seed}"
 HISTORY = f"train/{RUN}/history.parquet"
 CHECKPOINTS = f"train/{RUN}/checkpoints.safetensors"
-BLOCK = f"{RUN}/round-{{round}}/{{update}}/{{attack}}/block-{{block}}"
+BLOCK = f"{RUN}/round-{{round}}/{{sent}}/{{attack}}/block-{{block}}"
 ATTEMPTS = f"attack/{BLOCK}.parquet"
 RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
 LEAKAGE = f"theory/{RUN}/round-{{round}}/leakage.parquet"
@@ -90,7 +90,7 @@ class Block:
 
     run: Run
     round: int
-    update: str
+    sent: str
     attack: str
     block: int
 
@@ -149,7 +149,7 @@ class Grid:
 
     def analyses(self) -> dict[str, list[str]]:
         """Every file of the theory stage, by table."""
-        certified = (one for one in self.blocks() if (one.run, one.round, one.update, one.attack) in self.certified)
+        certified = (one for one in self.blocks() if (one.run, one.round, one.sent, one.attack) in self.certified)
         return {
             "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
             "certificate": [block.path(CERTIFICATE) for block in certified],
@@ -159,7 +159,7 @@ class Grid:
 
     def targets_of(self, block: Block) -> list[int]:
         """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
-        targets = self.targets.get((block.run, block.round, block.update, block.attack), 0)
+        targets = self.targets.get((block.run, block.round, block.sent, block.attack), 0)
         found = list(range(block.block * self.block_size, min(targets, (block.block + 1) * self.block_size)))
         if not found:
             raise ConfigError(f"the grid has no {block}")
@@ -190,7 +190,7 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
     return AttackJob(
         model=config.models[block.run.model],
         defense=config.defenses[block.run.defense],
-        update=config.updates[block.update],
+        update=config.updates[block.sent],
         attack=config.attacks[block.attack],
         engine=config.engine,
         targets=grid.targets_of(block),

@@ -156,7 +156,7 @@ UTILITY = Table(
 ATTACK_IDENTITY = (
     *RUN,
     Column("round", "int", "checkpoint attacked; 0 is the untrained model", "rounds"),
-    Column("update", "str", "name of the kind of update in the config"),
+    Column("sent", "str", "what the client sent: name of the update in the config"),
     Column("images", "int", "images an update holds", "images"),
     Column("local_steps", "int", "steps of local SGD behind an update; 1 for a gradient", "steps"),
     Column("attack", "str", "name of the attack in the config"),
@@ -266,7 +266,7 @@ CERTIFICATE = Table(
     (
         *RUN,
         LOOKED_AT,
-        Column("update", "str", "name of the kind of update in the config"),
+        Column("sent", "str", "what the client sent: name of the update in the config"),
         Column("attack", "str", "name of the attack in the config"),
         Column("target", "int", "number of the attacked image"),
         Column("restart", "int", "initial point"),
@@ -368,7 +368,7 @@ CLAIMS = Table(
         Column("model", "str", "name of the model in the config; empty likewise"),
         Column("partition", "str", "name of the partition in the config; empty likewise"),
         Column("round", "int", "checkpoint attacked; empty where the row covers several", "rounds", null=True),
-        Column("update", "str", "name of the kind of update in the config; empty likewise"),
+        Column("sent", "str", "what the client sent: name of the update in the config; empty likewise"),
         Column("attack", "str", "attacks compared, by their names in the config"),
         Column("defense", "str", "defenses compared, by their names in the config"),
         Column("measured", "str", "what was found, in words"),

@@ -25,7 +25,7 @@ ERROR_NAMES = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to 
 ROUNDING = 255.0**-2 / 12
 NO_INFORMATION = ("grey", "class_mean")
 
-SETTING = ["dataset", "model", "partition", "round", "update"]
+SETTING = ["dataset", "model", "partition", "round", "sent"]
 CELL = [*SETTING, "attack", "defense"]
 RUN_OF_MODEL = ["dataset", "model", "partition", "defense", "seed"]
 PAIR = ["seed", "target"]
@@ -121,9 +121,9 @@ def setting_text(setting: Sequence[object]) -> str:
     >>> setting_text(("mnist", "lenet", "iid", 0, "single")), setting_text(("mnist", "lenet", "iid", 2, "of-8"))
     ('mnist · lenet · iid · round 0', 'mnist · lenet · iid · round 2 · update of-8')
     """
-    dataset, model, partition, round, update = setting
+    dataset, model, partition, round, sent = setting
     words = f"{dataset} · {model} · {partition} · round {round}"
-    return words if update == PLAIN_UPDATE else f"{words} · update {update}"
+    return words if sent == PLAIN_UPDATE else f"{words} · update {sent}"
 
 
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:

@@ -83,10 +83,10 @@ def test_more_targets_keep_the_blocks_there_were():
 
 @pytest.mark.parametrize(
     "change",
-    [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"update": "x"}, {"run": grid.Run("mnist", "a", "iid", "g", 0)}],
+    [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"sent": "x"}, {"run": grid.Run("mnist", "a", "iid", "g", 0)}],
 )
 def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
-    known = {"run": jobs.runs[0], "round": 0, "update": "single", "attack": "dlg", "block": 0}
+    known = {"run": jobs.runs[0], "round": 0, "sent": "single", "attack": "dlg", "block": 0}
     assert jobs.targets_of(grid.Block(**known)) == [0, 1]
     with pytest.raises(ConfigError, match="the grid has no Block"):
         jobs.targets_of(grid.Block(**{**known, **change}))
@@ -96,7 +96,7 @@ def test_updates_are_an_axis_of_their_own():
     entry = {**RAW["grid"][0], "updates": ["single", "four"], "targets": 8}
     config = parse_config({**RAW, "updates": {"four": {"images": 4}}, "grid": [entry], "engine": {"block": 4}})
     jobs = grid.grid_of(config)
-    by_update = {name: [block for block in jobs.blocks() if block.update == name] for name in ("single", "four")}
+    by_update = {name: [block for block in jobs.blocks() if block.sent == name] for name in ("single", "four")}
     assert len(by_update["single"]) == len(by_update["four"]) == 2 * 2 * 2 * 2
     paths = {block.path(grid.ATTEMPTS) for block in jobs.blocks()}
     assert len(paths) == len(list(jobs.blocks()))

@@ -143,7 +143,7 @@ def _rows(
     shared = {
         **where.run.columns(job.defense),
         "round": where.round,
-        "update": where.update,
+        "sent": where.sent,
         "images": held,
         "local_steps": job.update.local_steps,
         "attack": where.attack,

@@ -125,7 +125,7 @@ def _row(name: str, claim: Claim, finding: Finding, config: Config, command: str
         "source": claim.source,
         **{key: finding.where.get(key, "") for key in ("dataset", "model", "partition")},
         "round": finding.where.get("round"),
-        "update": finding.where.get("update", ""),
+        "sent": finding.where.get("sent", ""),
         "attack": finding.attack,
         "defense": finding.defense,
         "measured": finding.measured,

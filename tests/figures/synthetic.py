@@ -60,7 +60,7 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
     errors = (np.nan,) * 4 if lost and rng.random() < 0.5 else (mse * (1e9 if lost else 1), mse / 16, 12.0, 1 - mse / 2)
     return {
         "dataset": dataset, "model": model, "partition": partition, "round": round, "seed": seed, "defense": defense,
-        **dict(zip(("update", "images", "local_steps"), update or ("single", 1, 1), strict=True)), "match": 0,
+        **dict(zip(("sent", "images", "local_steps"), update or ("single", 1, 1), strict=True)), "match": 0,
         "method": method, "rule": rule, "rate": rate, "std": std, "attack": attack, "preset": attack,
         "label_strategy": "optimised" if attack == "dlg" else "known", "block": target // 8, "target": target,
         "restart": restart, "chosen": restart == 0, "client": target, "index": 10 * target, "label": target % 10,
@@ -142,7 +142,7 @@ def certificate_table(distance, bound=1.0, targets=8, defense="soteria-80") -> p
     """Rows of the table `certificate`: for each attack a measured distance, against one bound."""
     return pd.DataFrame([
         {
-            **of_run(defense), "round": 0, "update": "single", "attack": attack, "target": target, "restart": 0,
+            **of_run(defense), "round": 0, "sent": "single", "attack": attack, "target": target, "restart": 0,
             "representation_change": 2.0, "premise_gap": 0.5, "premise_holds": False, "distance": measured,
             "farthest": 20.0, "norm_local": 2.0, "norm_segment": 3.0, "norm_layers": 50.0, "bound_local": bound,
             "bound_segment": bound / 2, "bound_layers": bound / 25, "bound_any": bound / 50,

@@ -23,7 +23,7 @@ rule attack:
     shell:
         "python -m fldrep attack --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --update {wildcards.update} --attack {wildcards.attack} "
+        "--round {wildcards.round} --sent {wildcards.sent} --attack {wildcards.attack} "
         "--block {wildcards.block} --settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
         "--checkpoints {input.checkpoints:q} --attempts {output.attempts:q} "
         "--reconstructions {output.reconstructions:q} --code {params.code} > {log:q} 2>&1"

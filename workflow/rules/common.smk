@@ -66,7 +66,7 @@ wildcard_constraints:
     model="[a-z0-9-]+",
     partition="[a-z0-9-]+",
     defense="[a-z0-9-]+",
-    update="[a-z0-9-]+",
+    sent="[a-z0-9-]+",
     attack="[a-z0-9-]+",
     seed=r"\d+",
     round=r"\d+",
@@ -104,7 +104,7 @@ def block_of(wildcards):
     return grid.Block(
         run_of(wildcards),
         int(wildcards.round),
-        wildcards.update,
+        wildcards.sent,
         wildcards.attack,
         int(wildcards.block),
     )
