@@ -16,9 +16,11 @@ from fldrep.tensors import write_checkpoints, write_tensors
 
 COMMANDS = sorted(get_command(cli.app).commands)
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
-BLOCK = [*RUN, "--round", "0", "--attack", "gs", "--block", "0"]
+BLOCK = [*RUN, "--round", "0", "--update", "single", "--attack", "gs", "--block", "0"]
 TRAIN = json.dumps({"model": {}, "train": {"rounds": 1}, "defense": {}})
-ATTACK = json.dumps({"model": {}, "defense": {}, "attack": {"iterations": 1}, "engine": {}, "targets": [0]})
+ATTACK = json.dumps(
+    {"model": {}, "defense": {}, "update": {}, "attack": {"iterations": 1}, "engine": {}, "targets": [0]}
+)
 ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "attacks": ["gs"]}
 LEAKAGE = json.dumps({"model": {}, "defense": {}, "leakage": {"batch_sizes": [1, 11], "batches": 1}})
 SOTERIA = {"method": "soteria", "rate": 0.5}
@@ -173,7 +175,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
         ),
         "train: another table as shards": (
             [*train, "--settings", TRAIN, "--shards", "@attempts.parquet", *made],
-            "attempts.parquet: holds table 'attempts' version 1, expected 'shards'",
+            "attempts.parquet: holds table 'attempts' version 2, expected 'shards'",
         ),
         "attack: an unknown preset": (
             [*attack, "--settings", ATTACK.replace('"iterations": 1', '"preset": "x"'), "--checkpoints", "@x", *found],
@@ -232,7 +234,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
         ),
         "figures: another table": (
             ["figures", "--figure", "privacy_utility", *tables, "--gallery", "@page.html", "--out", ">out.png"],
-            "attempts.parquet: holds table 'attempts' version 1, expected 'attacks'",
+            "attempts.parquet: holds table 'attempts' version 2, expected 'attacks'",
         ),
         "report: another table": (
             ["report", "--settings", CONFIG, *tables, "--out", ">out.html", "@page.html"],

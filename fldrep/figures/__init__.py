@@ -9,16 +9,37 @@ from importlib import import_module
 from pathlib import Path
 
 from fldrep.errors import ConfigError, named
+from fldrep.settings import PHOTO, Config
 
-# Each figure, and what it reads, in the order of its `draw`.
-FIGURES: dict[str, tuple[str, ...]] = {
-    "privacy_utility": ("attacks", "utility"),
-    "reconstructions": ("attacks", "images"),
-    "accuracy_by_round": ("utility",),
-    "naive_vs_adaptive": ("attacks",),
-    "photo": ("attacks",),
-    "batches": ("attacks",),
+Wanted = Callable[[Config], bool]
+
+
+def _always(config: Config) -> bool:
+    return True
+
+
+def _attacks_photo(config: Config) -> bool:
+    return any(PHOTO in entry.datasets for entry in config.grid)
+
+
+def _varies_updates(config: Config) -> bool:
+    return len({update for entry in config.grid if entry.attacks for update in entry.updates}) > 1
+
+
+# Each figure: what it reads, in the order of its `draw`, and which configs have something for it to draw.
+FIGURES: dict[str, tuple[tuple[str, ...], Wanted]] = {
+    "privacy_utility": (("attacks", "utility"), _always),
+    "reconstructions": (("attacks", "images"), _always),
+    "accuracy_by_round": (("utility",), _always),
+    "naive_vs_adaptive": (("attacks",), _always),
+    "batches": (("attacks",), _varies_updates),
+    "photo": (("attacks",), _attacks_photo),
 }
+
+
+def figures_of(config: Config) -> list[str]:
+    """The figures that a config has something to draw for, in the order of the page."""
+    return [name for name, (_, wanted) in FIGURES.items() if wanted(config)]
 
 
 def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) -> None:
@@ -33,7 +54,7 @@ def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) ->
     from fldrep.records import ATTACKS, UTILITY
 
     readers: dict[str, Callable] = {"attacks": ATTACKS.read, "utility": UTILITY.read, "images": read_gallery}
-    needed = named("figure", name, FIGURES)
+    needed, _ = named("figure", name, FIGURES)
     missing = [kind for kind in needed if inputs.get(kind) is None]
     if missing:
         raise ConfigError(f"figure {name!r} needs --{missing[0]}; it reads {', '.join(needed)}")

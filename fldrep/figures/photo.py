@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from fldrep.figures import theme
 from fldrep.settings import PHOTO
-from fldrep.summaries import ERROR_NAMES, SETTING, chosen, undefended
+from fldrep.summaries import ERROR_NAMES, SETTING, chosen, setting_text, undefended
 
 # Normalised MSE by nominal rate of the car under GS, ConvNet-64, untrained, 24,000 iterations: the figure in the README
 # of the reference code (github.com/jeremy313/Soteria). Its Soteria is our rule `reference-script`.
@@ -35,7 +35,7 @@ def draw(attacks: pd.DataFrame) -> Figure:
         for ax, rate in zip(axes[2 * number : 2 * number + 2], X_AXES, strict=True):
             plain = undefended(rows[(rows[SETTING] == setting).all(axis=1)], attack)
             _draw_panel(ax, panel, plain, rate)
-            ax.set_title(f"{attack}, {panel['iterations'].max()} iterations · {theme.setting_text(setting)}")
+            ax.set_title(f"{attack}, {panel['iterations'].max()} iterations · {setting_text(setting)}")
     theme.legend_below(figure, _handles(rows))
     return figure
 

@@ -22,6 +22,7 @@ TITLES = {
     "accuracy_by_round": "Accuracy by round",
     "naive_vs_adaptive": "Attacks that know of the defense",
     "batches": "Several images, several local steps",
+    "photo": "The photo of the reference",
 }
 
 

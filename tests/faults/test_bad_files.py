@@ -21,7 +21,10 @@ ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "def
 SETTINGS = {
     "partition": {"clients": 5},
     "train": {"model": {}, "train": {"rounds": 1, "checkpoints": [0, 1]}, "defense": {}},
-    "attack": {"model": {}, "defense": {}, "attack": {"iterations": 1}, "engine": {"device": "cpu"}, "targets": [0]},
+    "attack": {
+        **{section: {} for section in ("model", "defense", "update")},
+        **{"attack": {"iterations": 1}, "engine": {"device": "cpu"}, "targets": [0]},
+    },
     "metrics": {"seeds": [0], "grid": [{**ENTRY, "targets": 1}], "block": 8, "metrics": {}},
     "report": {
         "name": "x",
@@ -33,12 +36,13 @@ SETTINGS = {
         "grid": [ENTRY],
     },
 }
-BLOCK = "results/attack/mnist/lenet/iid/none/seed-0/round-0/gs/block-0"
+BLOCK = "results/attack/mnist/lenet/iid/none/seed-0/round-0/single/gs/block-0"
 HISTORY = "results/train/mnist/lenet/iid/none/seed-0/history.parquet"
 COMMANDS = {
     "partition": "--dataset mnist --partition iid --seed 0 --images images.safetensors --out >out",
     "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --history >h --checkpoints >c",
-    "attack": " ".join(RUN) + " --round 0 --attack gs --block 0 --images images.safetensors --shards shards.parquet"
+    "attack": " ".join(RUN)
+    + " --round 0 --update single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
     " --checkpoints checkpoints.safetensors --attempts >a --reconstructions >r",
     "metrics": "--results results --attacks >a --utility >u --gallery >g --leakage >l --certificate >c --convergence >v"
     " --accounting >p",
@@ -144,7 +148,7 @@ CASES = [
         "shards.parquet",
         "another table",
         lambda p: ATTEMPTS.write([], p),
-        "table 'attempts' version 1, expected 'shards'",
+        "table 'attempts' version 2, expected 'shards'",
     ),
     (
         "train",

@@ -2,6 +2,8 @@
 
 import io
 import itertools
+from importlib import import_module
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +17,7 @@ from fldrep.errors import ConfigError, DataError, UnknownName
 from fldrep.figures import (
     FIGURES,
     accuracy_by_round,
+    figures_of,
     naive_vs_adaptive,
     privacy_utility,
     reconstructions,
@@ -23,6 +26,7 @@ from fldrep.figures import (
 )
 from fldrep.gallery import original_key
 from fldrep.records import ATTACKS, UTILITY
+from fldrep.settings import read_config
 from fldrep.tensors import write_tensors
 
 CONVNET, LENET = ("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10)
@@ -45,7 +49,7 @@ TRAINED = (("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes"
 def drawn(name, attacks, utility, gallery):
     """The figure `name` of these tables."""
     given = {"attacks": attacks, "utility": utility, "images": gallery}
-    return globals()[name].draw(*(given[kind] for kind in FIGURES[name]))
+    return import_module(f"fldrep.figures.{name}").draw(*(given[kind] for kind in FIGURES[name][0]))
 
 
 def tables_of(synthetic, **case):
@@ -80,6 +84,13 @@ def boxes_of(figure):
         figure.draw_without_rendering()
     panels = [artist.get_tightbbox(renderer) for artist in (*figure.axes, *figure.legends)]
     return panels, [text.get_window_extent(renderer) for text in figure.texts]
+
+
+def test_a_config_draws_what_it_has_data_for():
+    folder = Path(__file__).parents[2] / "config"
+    everywhere = ["privacy_utility", "reconstructions", "accuracy_by_round", "naive_vs_adaptive"]
+    assert figures_of(read_config(folder / "demo.yaml")) == everywhere
+    assert figures_of(read_config(folder / "photo.yaml")) == [*everywhere, "photo"]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -305,7 +316,7 @@ def test_a_missing_picture_is_named(synthetic):
     gallery = {
         name: value.numpy() for name, value in synthetic.pictures(attacks).items() if name.startswith("original")
     }
-    with pytest.raises(DataError, match="cifar10/convnet-16/iid/none/0/gs/0/0"):
+    with pytest.raises(DataError, match="cifar10/convnet-16/iid/none/0/single/gs/0/0"):
         reconstructions.draw(attacks, gallery)
 
 

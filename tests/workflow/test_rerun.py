@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fldrep.figures import FIGURES
+from fldrep.figures import figures_of
 from fldrep.records import ATTACKS, UTILITY
+from fldrep.settings import read_config
 
 TINY = Path(__file__).with_name("tiny.yaml")
 EVERY_ATTACK = {"none/dlg/0", "soteria-60/dlg/0", "none/gs/0", "soteria-60/gs/0", "soteria-60/gs-masked/0"}
 EVERY_TRAINING = {"lenet/none", "lenet/soteria-60", "convnet-4/none", "convnet-4/soteria-60"}
+DRAWN = figures_of(read_config(TINY))
 LATER = {"metrics", "figures", "report"}
 
 
@@ -28,12 +30,12 @@ def test_the_chain_makes_tables_figures_and_the_page(finished):
     utility = UTILITY.read(finished.folder / "results/tiny/metrics/utility.parquet")
     assert {"/".join(row) for row in utility[["model", "defense"]].values} == EVERY_TRAINING
     assert sorted(utility.loc[utility["model"] == "lenet", "round"]) == [0, 0, 1, 1]
-    for figure in FIGURES:
+    for figure in DRAWN:
         png = (finished.folder / f"reports/tiny/figures/{figure}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert len(png) > 5_000, f"{figure} is empty"
     page = (finished.folder / "reports/tiny/report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(FIGURES)
+    assert page.count("data:image/png;base64,") == len(DRAWN)
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page), "the page asks the network for something"
 
 
@@ -41,7 +43,7 @@ def test_the_chain_leaves_nothing_but_outputs_and_one_log_a_job(finished):
     left = [path for part in ("results", "reports") for path in (finished.folder / part).rglob("*") if path.is_file()]
     assert [path for path in left if path.name.startswith(".") or "resume" in path.name] == []
     logs = list((finished.folder / "logs/tiny").rglob("*.log"))
-    assert len(logs) == 1 + 1 + len(EVERY_TRAINING) + len(EVERY_ATTACK) + 1 + len(FIGURES) + 1
+    assert len(logs) == 1 + 1 + len(EVERY_TRAINING) + len(EVERY_ATTACK) + 1 + len(DRAWN) + 1
     assert "5 attack jobs on 10 targets" in finished.text
     assert re.search(r"\d+ of \d+ steps \(\d+%\) done", finished.text)
 

@@ -10,7 +10,7 @@ from fldrep import grid
 from fldrep.devices import gpus_visible
 from fldrep.errors import FLDRepError
 from fldrep.estimate import estimate
-from fldrep.figures import FIGURES
+from fldrep.figures import figures_of
 from fldrep.provenance import code_digest, share_package, text_digest
 from fldrep.settings import ATTACK_MODULES, PHOTO, parse_config, stable_json
 from snakemake.exceptions import WorkflowError

@@ -12,7 +12,7 @@ rule figures:
     log:
         f"{LOGS}/figures/{{figure}}.log",
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(figures_of(CONFIG)),
     conda:
         "../envs/plots.yaml"
     threads: 1

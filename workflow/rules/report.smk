@@ -2,7 +2,7 @@ rule report:
     input:
         attacks=rules.metrics.output.attacks,
         utility=rules.metrics.output.utility,
-        figures=expand(rules.figures.output, figure=FIGURES),
+        figures=expand(rules.figures.output, figure=figures_of(CONFIG)),
     output:
         report(
             f"{REPORTS}/report.html", caption="../report/report.rst", category="Report"
