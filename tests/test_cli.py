@@ -16,7 +16,7 @@ from fldrep.tensors import write_checkpoints, write_tensors
 
 COMMANDS = sorted(get_command(cli.app).commands)
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
-BLOCK = [*RUN, "--round", "0", "--update", "single", "--attack", "gs", "--block", "0"]
+BLOCK = [*RUN, "--round", "0", "--sent", "single", "--attack", "gs", "--block", "0"]
 TRAIN = json.dumps({"model": {}, "train": {"rounds": 1}, "defense": {}})
 ATTACK = json.dumps(
     {"model": {}, "defense": {}, "update": {}, "attack": {"iterations": 1}, "engine": {}, "targets": [0]}

@@ -42,7 +42,7 @@ COMMANDS = {
     "partition": "--dataset mnist --partition iid --seed 0 --images images.safetensors --out >out",
     "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --history >h --checkpoints >c",
     "attack": " ".join(RUN)
-    + " --round 0 --update single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
+    + " --round 0 --sent single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
     " --checkpoints checkpoints.safetensors --attempts >a --reconstructions >r",
     "metrics": "--results results --attacks >a --utility >u --gallery >g --leakage >l --certificate >c --convergence >v"
     " --accounting >p",
@@ -279,7 +279,8 @@ def files(tmp_path):
     state = build_model("lenet", (1, 28, 28)).state_dict()
     write_checkpoints(tmp_path / "checkpoints.safetensors", {0: state}, {})
     run = Run("mnist", "lenet", "iid", "none", 0).columns(DefenseSettings())
-    done = row(ATTACKS, **run, attack="gs", preset="gs", label_strategy="known", chosen=True, device="cpu", code="x")
+    named = {"attack": "gs", "preset": "gs", "label_strategy": "known", "sent": "single", "images": 1, "local_steps": 1}
+    done = row(ATTACKS, **run, **named, chosen=True, device="cpu", code="x")
     trained = row(UTILITY, **run, test_images=10, code="x")
     ATTACKS.write([done], tmp_path / "attacks.parquet")
     UTILITY.write([trained], tmp_path / "utility.parquet")
