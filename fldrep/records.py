@@ -181,7 +181,7 @@ ATTACK_OUTCOME = (
     Column("energy_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
     Column("runtime_s", "float", "seconds of the block's attack / (targets x restarts)", "seconds"),
     Column("device", "str", "device and precision"),
-    Column("chunk", "int", "targets x restarts worked at once", "problems"),
+    Column("chunk", "int", "updates x restarts worked at once, as asked or as fitted into memory", "problems"),
     CODE,
 )
 

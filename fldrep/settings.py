@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
 
 from fldrep.errors import ConfigError
 
@@ -331,6 +331,16 @@ class GridEntry(Section):
     )
 
 
+def _number_or_auto(value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError(f"{value!r}: Input should be a whole number from 1, or auto") from None
+
+
+Chunk = Annotated[Positive | Literal["auto"], WrapValidator(_number_or_auto)]
+
+
 class EngineSettings(Section):
     """How attacks are computed."""
 
@@ -339,8 +349,11 @@ class EngineSettings(Section):
     block: Positive = option(
         8, "targets one attack job works on; a multiple of the images an update holds", unit="targets"
     )
-    chunk: Positive = option(
-        64, "targets x restarts worked at once; part of what makes a float32 result", unit="problems"
+    chunk: Chunk = option(
+        64,
+        "updates x restarts worked at once; part of what makes a float32 result. auto: as many as fit into the memory"
+        " free when a job begins; the table's column chunk says how many, and that number gives the same result again",
+        unit="problems",
     )
     tf32: bool = option(False, "allow TensorFloat-32 on a GPU")
 

@@ -157,6 +157,8 @@ WRONG = [
     ("engine/threads", 0, "engine.threads: 0"),
     ("engine/block", "all", "engine.block: 'all'"),
     ("engine/chunk", None, "engine.chunk: None"),
+    ("engine/chunk", 0, "engine.chunk: 0: .*whole number from 1, or auto"),
+    ("engine/chunk", "all", "engine.chunk: 'all': .*whole number from 1, or auto"),
     ("engine/tf32", "on", "engine.tf32: 'on'"),
     ("metrics/recovered_ssim", 1.5, "metrics.recovered_ssim: 1.5"),
     ("grid/0/theory", ["convergence"], "grid.0.theory.0: 'convergence': .*'leakage', 'certificate' or 'accounting'"),

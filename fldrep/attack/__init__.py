@@ -34,7 +34,7 @@ def reconstruct(
     shape: tuple[int, int, int] | None = None,
     batch: int | None = None,
     local: LocalSteps | None = None,
-    chunk: int = 64,
+    chunk: int | str = 64,
     progress: Callable | None = None,
     compile: str = "auto",
     **settings,
@@ -46,8 +46,9 @@ def reconstruct(
     normalisation: a data set's name, `none` or constants, those that fit the channels if not given; label_strategy:
     `known`, `inferred` or `optimised`, the preset's if not given; defended: what is known to be pruned (`none`, `head`,
     `all`) where the update does not say; shape: (C, H, W) where the model does not say; batch: images an update where
-    labels do not tell; local: what a client did, if more than one step; compile: `auto`, `always` or `never`; settings:
-    any other key of `AttackSettings`.
+    labels do not tell; local: what a client did, if more than one step; chunk: problems (targets x restarts) worked at
+    once, or `auto`: as many as fit into the memory free now; compile: `auto`, `always` or `never`; settings: any other
+    key of `AttackSettings`.
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """

@@ -1,13 +1,15 @@
 """The loop every attack shares: targets x restarts as independent problems, worked in chunks of a fixed size.
 
 A preset's module gives the solver; nothing here knows which. A problem has its own loss, optimiser state and end, so
-its result does not depend on the problems beside it.
+its result does not depend on the problems beside it. A chunk that does not fit into memory is halved and worked again.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,12 +21,15 @@ from fldrep.attack.layerwise import layerwise
 from fldrep.attack.pullback import GradientMap, by_autodiff
 from fldrep.errors import ConfigError
 from fldrep.gradients import LocalSteps, require_fixed_statistics
+from fldrep.memory import fitting_chunk, halved, ran_out
 from fldrep.models import Model
 from fldrep.normalisation import Normalisation
 from fldrep.settings import AttackSettings
 
 Draw = Callable[[int, int], torch.Generator]
 Tick = Callable[[int], None]
+Numbers = list[tuple[int, int]]  # target and restart of each problem
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class Reconstruction:
 
     `images` (N, C, H, W) and `distance` (N,) are the chosen restart's; `chosen` (N,) says which: the smallest gradient
     distance among those that did not diverge (among all, where all did). For updates of B images an axis B comes
-    after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` are (N, R); `labels_found` is
-    (N, R), or (N, R, B); `all_images` is (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
+    after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` and `chunk`, how many problems were
+    worked at once, are (N, R); `labels_found` is (N, R), or (N, R, B); `all_images` is (N, R, C, H, W). Diverged: not
+    finite, or ended above the initial distance.
     `members`, for an ensemble, names the attack that each restart is from.
     """
 
@@ -85,6 +91,7 @@ class Reconstruction:
     final_distance: Tensor
     diverged: Tensor
     iterations: Tensor
+    chunk: Tensor
     members: list[list[str]] | None = None
 
 
@@ -103,7 +110,7 @@ def solve_all(
     shape: tuple[int, int, int],
     normalisation: Normalisation,
     draw: Draw,
-    chunk: int = 64,
+    chunk: int | Literal["auto"] = 64,
     batch: int | None = None,
     local: LocalSteps | None = None,
     progress: Callable | None = None,
@@ -113,8 +120,9 @@ def solve_all(
 
     Args: seen: {parameter: (N, *shape)}; labels (N,), (N, B) or None; shape: (C, H, W) of an image; draw(target,
     restart): the CPU generator of an initial point; chunk: problems worked at once, part of what makes a float32
-    result; batch: images an update where labels do not tell; local: what a client did, if more than one step;
-    progress: like `tqdm.tqdm`, called with total and desc; compile: `auto`, `always` or `never`, see `compilation`.
+    result, or `auto`: as many as fit into the memory free now; batch: images an update where labels do not tell; local:
+    what a client did, if more than one step; progress: like `tqdm.tqdm`, called with total and desc; compile: `auto`,
+    `always` or `never`, see `compilation`.
     Errors: `ConfigError` naming the tensor that does not fit the model, or the labels.
     """
     require_fixed_statistics(model)
@@ -124,29 +132,77 @@ def solve_all(
     if found is not None and found.shape != (count, batch or 1):
         raise ConfigError(f"labels: shape {tuple(found.shape)}, expected ({count},) or ({count}, images an update)")
     numbers = [(target, restart) for target in range(count) for restart in range(settings.restarts)]
-    chunks = [numbers[start : start + chunk] for start in range(0, len(numbers), chunk)]
-    hasten = hastening(compile, settings.iterations * (settings.inner_iterations or 1) * len(chunks))
-    if hasten is not None:  # a smaller last chunk would be compiled once more: fill it, and drop what that gives
-        chunks = [one + one[-1:] * (len(chunks[0]) - len(one)) for one in chunks]
     gradients = gradient_map(model, shape, local)
     match = matching(gradients, comparison)
+
+    def problems_of(some: Numbers, match: Callable, hasten: Callable) -> Problems:
+        targets = [target for target, _ in some]
+        aim = comparison.prepare(gradients.arrange(_rows(model, seen, targets)))
+        images, logits = _starts(model, some, (batch or 1, *shape), draw)
+        labels = None if found is None else found[targets].to(images.device)
+        return Problems(partial(match, aim), images, logits, labels, normalisation, hasten)
+
+    if chunk == "auto":
+        once = settings.model_copy(update={"iterations": min(1, settings.iterations)})
+
+        def work(some: int) -> Outcome:
+            return solve(problems_of((numbers * some)[:some], match, as_it_is), once, lambda steps: None)
+
+        chunk = fitting_chunk(work, len(numbers), model.head.weight.device)
+    hasten = hastening(compile, settings.iterations * (settings.inner_iterations or 1) * -(-len(numbers) // chunk))
     match = match if hasten is None else hasten(match)
-    with ticking(progress, settings, len(chunks)) as tick:
-        outcomes = []
-        for one in chunks:
-            targets = [target for target, _ in one]
-            aim = comparison.prepare(gradients.arrange(_rows(model, seen, targets)))
-            images, logits = _starts(model, one, (batch or 1, *shape), draw)
-            problems = Problems(
-                match=partial(match, aim),
-                images=images,
-                logits=logits,
-                labels=None if found is None else found[targets].to(images.device),
-                normalisation=normalisation,
-                hasten=hasten or (lambda function: function),
-            )
-            outcomes.append(solve(problems, settings, tick))
-    return _assembled(outcomes, len(numbers), settings.restarts, single=batch is None)
+
+    def worked(some: Numbers, size: int, tick: Tick) -> Outcome:
+        # a smaller last chunk would be compiled once more: fill it, and drop what that gives
+        filled = some if hasten is None else some + some[-1:] * (size - len(some))
+        whole = solve(problems_of(filled, match, hasten or as_it_is), settings, tick)
+        return Outcome(*(getattr(whole, field.name)[: len(some)] for field in fields(Outcome)))
+
+    with ticking(progress, settings, len(numbers)) as tick:
+        outcomes, sizes = in_chunks(worked, numbers, min(chunk, len(numbers)), tick)
+    return _assembled(outcomes, sizes, settings.restarts, single=batch is None)
+
+
+def in_chunks(
+    worked: Callable[[Numbers, int, Tick], Outcome], numbers: Numbers, chunk: int, tick: Callable[[int, int], None]
+) -> tuple[list[Outcome], list[int]]:
+    """Work all problems, `chunk` at once; returns the outcomes, and for each problem how many were worked at once.
+
+    Where memory runs out, the chunk is halved and worked again; what was done before is kept.
+    Errors: `ConfigError` where a single problem does not fit.
+    """
+    outcomes, sizes = [], []
+    while len(sizes) < len(numbers):
+        some, steps = numbers[len(sizes) : len(sizes) + chunk], []
+
+        def counted(done: int, some: Numbers = some, steps: list[int] = steps) -> None:
+            steps.append(done)
+            tick(done, len(some))
+
+        try:
+            outcomes.append(worked(some, chunk, counted))
+            sizes += [chunk] * len(some)
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            if chunk == 1:
+                raise ConfigError(f"engine.chunk: not even one problem fits into memory: {_line(error)}") from None
+        tick(-sum(steps), len(some))  # out of the handler, whose error holds on to the chunk's tensors
+        logger.warning("a chunk of %d problems does not fit into memory; going on with %d", chunk, halved(chunk))
+        chunk = halved(chunk)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+    return outcomes, sizes
+
+
+def as_it_is(function: Callable) -> Callable:
+    """What hastens nothing."""
+    return function
+
+
+def _line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def distances_at(
@@ -192,13 +248,16 @@ def matching(gradients: GradientMap, comparison: Comparison) -> Callable[..., tu
 
 
 @contextmanager
-def ticking(progress: Callable | None, settings: AttackSettings, chunks: int) -> Iterator[Tick]:
-    """A function to call with the number of optimiser steps just done; it drives the progress bar, if there is one."""
+def ticking(progress: Callable | None, settings: AttackSettings, problems: int) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with the optimiser steps just done and the problems they were done on.
+
+    It drives the progress bar, if there is one, whose unit is one step of one problem.
+    """
     if progress is None:
-        yield lambda steps: None
+        yield lambda steps, problems: None
         return
-    with progress(total=settings.iterations * chunks, desc=settings.preset) as bar:
-        yield lambda steps: bar.update(steps)
+    with progress(total=settings.iterations * problems, desc=settings.preset) as bar:
+        yield lambda steps, problems: bar.update(steps * problems)
 
 
 def _checked_count(model: Model, seen: Mapping[str, Tensor]) -> int:
@@ -243,9 +302,9 @@ def finite(*tensors: Tensor) -> Tensor:
     return torch.stack(flags).all(0)
 
 
-def _assembled(outcomes: list[Outcome], count: int, restarts: int, single: bool) -> Reconstruction:
+def _assembled(outcomes: list[Outcome], sizes: list[int], restarts: int, single: bool) -> Reconstruction:
     whole = {
-        field.name: torch.cat([getattr(one, field.name) for one in outcomes])[:count].unflatten(0, (-1, restarts)).cpu()
+        field.name: torch.cat([getattr(one, field.name) for one in outcomes]).unflatten(0, (-1, restarts)).cpu()
         for field in fields(Outcome)
     }
     if single:
@@ -263,6 +322,7 @@ def _assembled(outcomes: list[Outcome], count: int, restarts: int, single: bool)
         final_distance=whole["final_distance"],
         diverged=diverged,
         iterations=whole["iterations"],
+        chunk=torch.tensor(sizes).view(-1, restarts),
     )
 
 

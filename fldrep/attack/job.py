@@ -152,7 +152,6 @@ def _rows(
         "block": where.block,
         "runtime_s": seconds / labels_found.numel(),
         "device": device,
-        "chunk": job.engine.chunk,
         "code": code,
     }
     return [
@@ -163,6 +162,7 @@ def _rows(
             "chosen": restart == int(found.chosen[update]),
             "label_found": int(labels_found[update, restart, image]),
             "iterations": int(found.iterations[update, restart]),
+            "chunk": int(found.chunk[update, restart]),
             "initial_distance": float(found.initial_distance[update, restart]),
             "gradient_distance": float(found.final_distance[update, restart]),
             "diverged": bool(found.diverged[update, restart]),

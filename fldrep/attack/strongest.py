@@ -80,7 +80,7 @@ def _best(found: dict[str, Reconstruction], costs: dict[str, Tensor], initial: T
 
     picked = {
         key: of_winner([getattr(found[name], key) for name in names])
-        for key in ("all_images", "labels_found", "iterations")
+        for key in ("all_images", "labels_found", "iterations", "chunk")
     }
     final, lost = of_winner(list(cost.unbind(-1))), of_winner(list(diverged.unbind(-1)))
     chosen = choose(final, lost)

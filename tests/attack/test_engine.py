@@ -2,7 +2,8 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack.engine import choose, initial_point
+from fldrep import memory
+from fldrep.attack.engine import choose, in_chunks, initial_point
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.gradients import HEAD_WEIGHT
 
@@ -57,6 +58,91 @@ def test_the_same_chunk_size_gives_the_same_bits(lenet):
         lenet.model.double()
     assert first.dtype == torch.float32
     assert torch.equal(first, second)
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize("preset", ["gs", "dlg", "strongest"])
+def test_auto_takes_what_fits_and_says_how_many(preset, lenet, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**12)
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 1, restarts=2, chunk="auto")
+    assert (found.chunk == 6).all()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
+    alone = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 1, restarts=2, chunk="auto")
+    assert (alone.chunk == 1).all()
+    assert alone.chunk.shape == (3, 2)
+
+
+def test_the_chunk_that_auto_chose_gives_the_same_bits(lenet, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 2 * 10**6)
+    chosen = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=2, chunk="auto")
+    (chunk,) = chosen.chunk.unique().tolist()
+    again = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=2, chunk=chunk)
+    assert torch.equal(chosen.all_images, again.all_images)
+
+
+def small_memory(most, error):
+    """A solver of GS that runs out of memory for more than `most` problems, after a step of work."""
+    from fldrep.attack import gs
+
+    solve = gs.signed_adam
+
+    def limited(problems, settings, tick):
+        if len(problems.images) > most:
+            tick(1)
+            raise error
+        return solve(problems, settings, tick)
+
+    return limited
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_a_chunk_that_does_not_fit_is_halved_and_worked_again(error, lenet, monkeypatch, caplog):
+    def attack(**changed):
+        return fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=4, **changed)
+
+    expected = attack(chunk=3)
+    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(3, error))
+    found = attack(chunk=12, progress=Bar)
+    assert torch.equal(found.all_images, expected.all_images)
+    assert (found.chunk == 3).all()
+    assert Bar.made.total == Bar.made.done == 12 * 3
+    assert [record.args for record in caplog.records] == [(12, 6), (6, 3)]
+
+
+def test_what_was_done_before_memory_ran_out_is_kept(monkeypatch):
+    numbers, done = [(0, restart) for restart in range(10)], []
+
+    def worked(some, size, tick):
+        if len(done) == 1 and size == 4:
+            raise MemoryError
+        done.append(some)
+        return some
+
+    outcomes, sizes = in_chunks(worked, numbers, 4, lambda steps, problems: None)
+    assert outcomes == done
+    assert [number for some in outcomes for number in some] == numbers
+    assert sizes == [4] * 4 + [2] * 6
+
+
+def test_a_problem_that_never_fits_is_named_and_other_errors_are_not_taken_for_it(lenet, monkeypatch):
+    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, OUT_OF_MEMORY[0]))
+    with pytest.raises(ConfigError, match=r"engine.chunk: not even one problem fits into memory: CUDA out of memory"):
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3)
+    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, RuntimeError("a fault of the program")))
+    with pytest.raises(RuntimeError, match="a fault"):
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3)
+
+
+# ---- divergence
 
 
 @pytest.mark.parametrize(("preset", "iterations"), PRESETS)
@@ -167,9 +253,9 @@ class Bar:
 
 
 @pytest.mark.parametrize(("preset", "iterations"), [("gs", 5), ("dlg", 3)])
-def test_progress_counts_every_step_of_every_chunk(preset, iterations, lenet):
+def test_progress_counts_every_step_of_every_problem(preset, iterations, lenet):
     fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, iterations, chunk=2, progress=Bar)
-    assert Bar.made.total == Bar.made.done == 2 * iterations
+    assert Bar.made.total == Bar.made.done == 3 * iterations
     assert Bar.made.desc == preset
 
 
