@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+TOLD = frozenset({"fldrep.settings"})  # modules whose values reach a job as its params, and not as code
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scipy", "scikit-image", "seaborn", "snakemake")
 
 
@@ -22,24 +23,28 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scipy", "scik
 def code_digest(*modules: str) -> str:
     """Digest of the given modules and of every module of this package they import, directly or not.
 
-    Comments, docstrings and layout do not count, any other change of the syntax tree does. Returns 16 hex digits.
+    Comments, docstrings and layout do not count, any other change of the syntax tree does. Nor do the settings: what a
+    job takes from them, defaults and presets included, it is told as JSON. Returns 16 hex digits.
 
     >>> code_digest("fldrep.seeds") == code_digest("fldrep.seeds")
     True
     """
     digest = hashlib.sha256()
-    for name in sorted(imported_modules(*modules)):
+    for name in sorted(imported_modules(*modules, besides=TOLD)):
         digest.update(f"{name}\n{_syntax(name)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def imported_modules(*modules: str) -> set[str]:
-    """The given modules, their packages (but for the lazy top one), and all they import within this package."""
+def imported_modules(*modules: str, besides: frozenset[str] = frozenset()) -> set[str]:
+    """The given modules, their packages (but for the lazy top one), and all they import within this package.
+
+    Args: besides: modules that are left out, with what only they import.
+    """
     found: set[str] = set()
     waiting = [*modules]
     while waiting:
         name = waiting.pop()
-        if name in found or name == "fldrep":
+        if name in found or name == "fldrep" or name in besides:
             continue
         found.add(name)
         waiting += [*_imports(name), name.rpartition(".")[0]]
@@ -77,7 +82,7 @@ def _imports(name: str) -> tuple[str, ...]:
 
 @cache
 def _syntax(name: str) -> str:
-    tree = ast.parse(ast.unparse(_tree(name)))
+    tree = _tree(name)  # loses its docstrings here, which hold no imports
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:

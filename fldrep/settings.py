@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
 
 from fldrep.errors import ConfigError
+from fldrep.presets import ATTACK_PRESETS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -59,7 +60,8 @@ class DataSettings(Section):
     )
     folder: str | None = option(None, "a folder of the user's with the official archives or IDX files")
     cache: str | None = option(
-        None, "where downloads are kept; else the variable FLDREP_CACHE, else the platform's user cache"
+        None,
+        "where downloads and compiled attacks are kept; else the variable FLDREP_CACHE, else the platform's user cache",
     )
     photo: PhotoSettings | None = option(None, "the photo that the data set `photo` consists of (see its table)")
 
@@ -195,22 +197,6 @@ DEFENSE_KEYS = {
     "compression": ["rate"],
     "gaussian": ["std", "clip"],
     "laplace": ["std", "clip"],
-}
-
-# What each attack is, before a config changes it. Keys absent from a preset are not used by it, and are refused.
-LBFGS = {"iterations": 300, "lr": 1.0, "restarts": 1, "inner_iterations": 20, "history": 100}
-SIGNED_ADAM = {"iterations": 24_000, "lr": 0.1, "restarts": 1, "total_variation": 1e-4, "box": True, "lr_decay": True}
-ATTACK_PRESETS: dict[str, dict[str, Any]] = {
-    "dlg": {"labels": "optimised", **LBFGS},
-    "idlg": {"labels": "inferred", **LBFGS},
-    "gs": {"labels": "known", **SIGNED_ADAM},
-    "gs-masked": {"labels": "known", **SIGNED_ADAM},
-    "gs-drop": {"labels": "known", **SIGNED_ADAM},
-    "gs-l2": {"labels": "known", **SIGNED_ADAM},
-    "gs-averaged": {"labels": "known", **SIGNED_ADAM, "repeats": 16},
-    "dlg-scaled": {"labels": "optimised", **LBFGS},
-    "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
-    "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
 }
 
 # Where the code of each preset is; a job depends on its own preset's module and on what that imports.

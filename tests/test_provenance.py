@@ -107,6 +107,22 @@ def test_one_preset_does_not_depend_on_another(package):
     assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == set(ATTACK_MODULES)
 
 
+def test_settings_do_not_count_as_a_job_is_told_what_it_takes_from_them(package):
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package(
+        "settings.py",
+        "class MetricSettings(Section):",
+        "class OtherSettings(Section):\n    pass\n\nclass MetricSettings(Section):",
+    )
+    assert {preset: attack(preset) for preset in ATTACK_MODULES} == before
+
+
+def test_values_of_presets_count_as_code_only_where_one_attack_runs_the_presets_of_others(package):
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package("presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4')
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == {"strongest"}
+
+
 def test_attacks_do_not_depend_on_figures_nor_figures_on_attacks(package):
     train = code_digest("fldrep.train.job")
     before = attack("gs"), code_digest("fldrep.figures.theme"), code_digest("fldrep.report.page")

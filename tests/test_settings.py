@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from fldrep import grid
 from fldrep.config_docs import config_schema
 from fldrep.errors import ConfigError
+from fldrep.presets import ATTACK_PRESETS
 from fldrep.settings import (
     ATTACK_MODULES,
-    ATTACK_PRESETS,
     AccountingJob,
     AttackJob,
     AttackSettings,

@@ -132,7 +132,7 @@ def solve_all(
     if found is not None and found.shape != (count, batch or 1):
         raise ConfigError(f"labels: shape {tuple(found.shape)}, expected ({count},) or ({count}, images an update)")
     numbers = [(target, restart) for target in range(count) for restart in range(settings.restarts)]
-    gradients = gradient_map(model, shape, local)
+    gradients, device = gradient_map(model, shape, local), model.head.weight.device
     match = matching(gradients, comparison)
 
     def problems_of(some: Numbers, match: Callable, hasten: Callable) -> Problems:
@@ -148,8 +148,10 @@ def solve_all(
         def work(some: int) -> Outcome:
             return solve(problems_of((numbers * some)[:some], match, as_it_is), once, lambda steps: None)
 
-        chunk = fitting_chunk(work, len(numbers), model.head.weight.device)
-    hasten = hastening(compile, settings.iterations * (settings.inner_iterations or 1) * -(-len(numbers) // chunk))
+        chunk = fitting_chunk(work, len(numbers), device)
+    hasten = hastening(
+        compile, settings.iterations * (settings.inner_iterations or 1) * -(-len(numbers) // chunk), device.type
+    )
     match = match if hasten is None else hasten(match)
 
     def worked(some: Numbers, size: int, tick: Tick) -> Outcome:

@@ -14,7 +14,8 @@ from fldrep.attack.adaptive import defended_part, what_survives
 from fldrep.attack.engine import Attack, Reconstruction, choose, distances_at
 from fldrep.errors import AttackRefused
 from fldrep.models import Model
-from fldrep.settings import ATTACK_PRESETS, AttackSettings
+from fldrep.presets import ATTACK_PRESETS
+from fldrep.settings import AttackSettings
 
 MEMBERS: dict[str, Attack] = {
     name: (gs.PRESETS | adaptive.PRESETS | features.PRESETS | dlg.PRESETS)[name]

@@ -23,8 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from fldrep.cache import cache_folder
 from fldrep.errors import DataError
 from fldrep.settings import DataSettings
 
@@ -97,7 +96,7 @@ def find(dataset: str, publication: Publication, settings: DataSettings) -> Foun
 
     Errors: `NoSource` with every source's reason; `DataError` for a file that is there and wrong.
     """
-    cache = cache_folder(settings) / dataset
+    cache = cache_folder(settings.cache) / dataset
     reasons = {}
     for source in settings.sources:
         try:
@@ -113,12 +112,6 @@ def find(dataset: str, publication: Publication, settings: DataSettings) -> Foun
     told = "; ".join(f"{source}: {reason}" for source, reason in reasons.items())
     wanted = ", ".join(archive.name for archive in publication.archives)
     raise NoSource(f"no source has {dataset}: {told}. Put {wanted} into a folder and name it in data.folder")
-
-
-def cache_folder(settings: DataSettings) -> Path:
-    """The setting, else the variable FLDREP_CACHE, else the platform's folder for caches."""
-    named = settings.cache or os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")
-    return Path(named).expanduser()
 
 
 # ---- digests

@@ -7,8 +7,9 @@ from fldrep.attack.adaptive import defended_part, masked_columns, without_head
 from fldrep.attack.comparisons import cosine, keep_all
 from fldrep.errors import AttackRefused, UnknownName
 from fldrep.gradients import HEAD_WEIGHT, Update, update_gradients
+from fldrep.presets import ATTACK_PRESETS
 from fldrep.provenance import imported_modules
-from fldrep.settings import ATTACK_MODULES, ATTACK_PRESETS
+from fldrep.settings import ATTACK_MODULES
 
 
 def masked(update, defended=None):

@@ -11,9 +11,10 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from fldrep.cache import cache_folder
 from fldrep.data import sources
 from fldrep.data.datasets import DATASETS, load_arrays, prepare
-from fldrep.data.sources import NoSource, cache_folder
+from fldrep.data.sources import NoSource
 from fldrep.errors import DataError
 from fldrep.settings import DataSettings
 
@@ -274,12 +275,12 @@ def test_the_real_torchvision_refuses_a_sign_in_page(world, monkeypatch):
 
 def test_the_cache_is_the_setting_else_the_variable_else_the_platforms(monkeypatch):
     monkeypatch.delenv("FLDREP_CACHE", raising=False)
-    assert cache_folder(DataSettings()) == Path(platformdirs.user_cache_dir("fldrep"))
+    assert cache_folder() == Path(platformdirs.user_cache_dir("fldrep"))
     monkeypatch.setenv("FLDREP_CACHE", "~/there")
-    assert cache_folder(DataSettings()) == Path.home() / "there"
-    assert cache_folder(DataSettings(cache="/here")) == Path("/here")
+    assert cache_folder() == Path.home() / "there"
+    assert cache_folder("/here") == Path("/here")
     monkeypatch.setenv("FLDREP_CACHE", "")
-    assert cache_folder(DataSettings()) == Path(platformdirs.user_cache_dir("fldrep"))
+    assert cache_folder() == Path(platformdirs.user_cache_dir("fldrep"))
 
 
 def test_jobs_at_the_same_time_download_once(world, package):

@@ -178,6 +178,10 @@ EDITS = {
     "report/tables.py": ({"report"}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),
     "summaries.py": ({"figures", "report"}, set(), set()),
+    "attack/strongest.py": (set(), set(), set()),
+    "defenses/soteria.py": ({"train", "attack", *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "data/datasets.py": ({"data", "partition", "train", "attack", *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "settings.py": (set(), set(), set()),
     "cli.py": (set(), set(), set()),
     "photo.py": (set(), set(), set()),
 }
@@ -189,6 +193,32 @@ def test_a_changed_line_remakes_what_runs_it_and_what_follows(plan, tiny, source
     found = plan(tiny, source=source)
     rules, attacks, trainings = EDITS[module]
     assert (set(found.jobs), found.attacks, found.trainings) == (rules, attacks, trainings)
+
+
+# value of a preset, and another -> the attacks that have it
+PRESETS = {
+    ('"total_variation": 1e-4', '"total_variation": 2e-4'): GS | MASKED,
+    ('"history": 100', '"history": 50'): DLG,
+}
+
+
+@pytest.mark.parametrize(("old", "new"), PRESETS)
+def test_another_value_of_a_preset_remakes_the_attacks_that_have_it(plan, tiny, source, old, new):
+    path = source / "fldrep/presets.py"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    found = plan(tiny, source=source)
+    assert (set(found.jobs), found.attacks) == ({"attack", *LATER}, PRESETS[old, new])
+
+
+def test_a_new_setting_with_a_default_remakes_nothing(plan, tiny, source):
+    path = source / "fldrep/settings.py"
+    text = path.read_text()
+    before = "    tf32: bool = option(False"
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, f'    colour: str | None = option(None, "a new key")\n{before}'))
+    assert plan(tiny, source=source).jobs == {}
 
 
 def test_a_line_of_one_figure_remakes_that_figure_and_the_page(plan, tiny, source):

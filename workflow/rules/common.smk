@@ -7,6 +7,7 @@ SOURCE = Path(workflow.basedir).parent
 sys.path.insert(0, str(SOURCE))
 
 from fldrep import grid
+from fldrep.cache import share_cache
 from fldrep.devices import gpus_visible
 from fldrep.errors import FLDRepError
 from fldrep.estimate import estimate
@@ -54,6 +55,7 @@ LOGS = f"logs/{CONFIG.name}"
 
 # The package is found from any working directory, and in a rule's own environment.
 share_package()
+share_cache(CONFIG.data.cache)
 
 
 # What the page is written with beside its code: a sentence for each figure (where its command looks), and the template.

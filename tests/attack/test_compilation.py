@@ -1,0 +1,66 @@
+"""Compiled attacks find what eager ones find, keep what they compiled, and are done without where they cannot be."""
+
+import pytest
+import torch
+
+import fldrep
+from fldrep.attack import compilation
+from fldrep.attack.compilation import WORTH_STEPS, compiled, has_compiler, hastening
+from fldrep.errors import ConfigError
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache; what torch compiled before is forgotten."""
+    torch._dynamo.reset()  # sets the variable to torch's own folder
+    monkeypatch.setenv("FLDREP_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "set, so that it is put back as it was")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    yield tmp_path
+    torch._dynamo.reset()
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler on this machine")
+def test_compiled_and_eager_agree_and_a_later_job_finds_what_was_compiled(cache):
+    """The tolerance that the module states, in float64; a last chunk that is not full included."""
+    model = fldrep.build_model("softmax", (1, 4, 4), 3, dtype=torch.float64).eval()
+    images, labels = torch.rand(3, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2])
+    update = fldrep.client_update(model, images, labels)
+
+    def attack(how: str) -> torch.Tensor:
+        return fldrep.reconstruct(model, update, labels, "gs", 5, chunk=2, compile=how).images
+
+    hits = torch._dynamo.utils.counters["inductor"]
+    found = attack("always")
+    torch.testing.assert_close(found, attack("never"), rtol=1e-10, atol=1e-10)
+    assert any((cache / "compiled").rglob("*.so")), "what was compiled is kept"
+    before = hits["fxgraph_cache_hit"]
+    torch._dynamo.reset()  # as a new process would begin
+    assert torch.equal(attack("always"), found)
+    assert hits["fxgraph_cache_hit"] > before
+
+
+def test_the_folder_that_the_user_names_for_torch_stays(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/theirs")
+    compilation.keep_compiled()
+    assert compilation.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/theirs"
+
+
+def test_long_jobs_are_compiled_and_short_ones_are_not(cache, monkeypatch):
+    monkeypatch.setattr(compilation, "has_compiler", lambda: True)
+    assert hastening("auto", WORTH_STEPS - 1) is None
+    assert hastening("auto", WORTH_STEPS) is compiled
+    assert hastening("always", 1) is compiled
+    assert hastening("never", 10 * WORTH_STEPS) is None
+
+
+def test_without_a_compiler_it_stays_eager_and_says_so(monkeypatch):
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
+    with pytest.warns(UserWarning, match="no C.. compiler found") as said:
+        assert hastening("always", 1) is None
+    assert len(said) == 1
+
+
+def test_graphs_need_a_gpu(lenet):
+    with pytest.raises(ConfigError, match="'graphs' needs a GPU, the model is on cpu"):
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 1, compile="graphs")
