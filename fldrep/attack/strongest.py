@@ -40,10 +40,12 @@ def strongest(
     where = defended_part(seen, defended)
     found = dict(_runs(model, seen, labels, settings, where, setup))
     comparison = what_survives(where)
-    judge = {key: setup[key] for key in ("shape", "local", "chunk") if key in setup}
+    judge = {key: setup[key] for key in ("shape", "local") if key in setup}
 
     def cost(one: Reconstruction) -> Tensor:
-        return distances_at(model, seen, one.all_images, one.labels_found, comparison, **judge)
+        return distances_at(
+            model, seen, one.all_images, one.labels_found, comparison, chunk=int(one.chunk.min()), **judge
+        )
 
     start = gs.gs(model, seen, labels, member_settings(settings, "gs", iterations=0), **setup)
     return _best(found, {name: cost(one) for name, one in found.items()}, cost(start))
