@@ -8,6 +8,8 @@ from pathlib import Path
 
 from fldrep.errors import DataError
 
+BESIDE = ".part-"  # begins the name of a file that is being written
+
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{BESIDE}{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         beside = Path(name)
         yield beside

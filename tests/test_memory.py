@@ -116,7 +116,7 @@ print(json.dumps({"each": found[0], "peak": resource.getrusage(resource.RUSAGE_S
 @pytest.mark.parametrize(("preset", "network"), [("gs", "convnet"), ("dlg", "lenet")])
 def test_the_memory_of_an_attack_grows_by_what_was_counted_for_each_problem(preset, network):
     """The constant, counted on a few problems, against the resident memory of whole processes."""
-    few, many = 16, 144
+    few, many = 4, 36
     said = [
         json.loads(
             subprocess.run(
@@ -130,4 +130,4 @@ def test_the_memory_of_an_attack_grows_by_what_was_counted_for_each_problem(pres
     ]
     assert said[0]["each"] == said[1]["each"]
     grown = (said[1]["peak"] - said[0]["peak"]) / (many - few)
-    assert 0.6 < grown / said[0]["each"] < 1.5
+    assert 1 / 2 < grown / said[0]["each"] < 2, "within a factor of 2"

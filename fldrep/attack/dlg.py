@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fldrep.attack import lbfgs
 from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED
-from fldrep.attack.engine import Outcome, Problems, Reconstruction, Tick, solve_all
+from fldrep.attack.engine import Course, Outcome, Problems, Reconstruction, solve_all
 from fldrep.models import Model
 from fldrep.settings import AttackSettings
 
@@ -34,23 +34,28 @@ def dlg_scaled(
     return solve_all(model, seen, labels, settings, SCALED_SQUARED, by_lbfgs, **setup)
 
 
-def by_lbfgs(problems: Problems, settings: AttackSettings, tick: Tick) -> Outcome:
+def by_lbfgs(problems: Problems, settings: AttackSettings, course: Course) -> Outcome:
     """Descend from the image, and from the soft label's logits where the label is not fixed."""
     objective = flat_objective(problems)
     state = lbfgs.begin(flat_points(problems), settings.history)
-    steps = torch.zeros(len(state.points), dtype=torch.long, device=state.points.device)
-    initial = None
-    for done in range(settings.iterations):
-        moved, first = lbfgs.step(state, objective, settings.lr, settings.inner_iterations)
-        initial = first if initial is None else initial
-        steps += moved
-        tick(1)
+    first = {
+        "steps": torch.zeros_like(state.alive, dtype=torch.long),
+        "initial": torch.full_like(state.value, torch.nan),
+    }
+    done, at = course.begin(lbfgs.tensors_of(state) | first)
+    state, steps, initial = lbfgs.state_of(at), at["steps"], at["initial"]
+    for step in range(done, settings.iterations):
+        moved, value = lbfgs.step(state, objective, settings.lr, settings.inner_iterations)
+        initial = value if step == 0 else initial
+        steps = steps + moved
+        course.step(lbfgs.tensors_of(state) | {"steps": steps, "initial": initial})
         if not moved.any():  # every problem has converged or left the finite numbers: no later step would move one
-            tick(settings.iterations - done - 1)
+            course.tick(settings.iterations - step - 1)
             break
     last, _ = lbfgs.evaluate(state, objective)
     images, labels = _parts(problems, state.points)
-    return Outcome(images, labels, last if initial is None else initial, state.finite_value, state.alive, steps)
+    initial = initial if settings.iterations else last
+    return Outcome(images, labels, initial, state.finite_value, state.alive, steps)
 
 
 def flat_points(problems: Problems) -> Tensor:

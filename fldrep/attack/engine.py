@@ -19,6 +19,7 @@ from fldrep.attack.compilation import Compile, hastening
 from fldrep.attack.labels import labels_for
 from fldrep.attack.layerwise import layerwise
 from fldrep.attack.pullback import GradientMap, by_autodiff
+from fldrep.attack.resume import Keeper, State
 from fldrep.errors import ConfigError
 from fldrep.gradients import LocalSteps, require_fixed_statistics
 from fldrep.memory import fitting_chunk, halved, ran_out
@@ -53,6 +54,25 @@ class Problems:
     def soft_labels(self) -> Tensor:
         """The fixed labels as probabilities, (P, B, classes)."""
         return torch.nn.functional.one_hot(self.labels, self.logits.shape[-1]).to(self.images.dtype)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a solver tells of its steps: they drive the progress bar, and are kept, so that a killed job can go on."""
+
+    tick: Tick
+    keeper: Keeper
+
+    def begin(self, state: State) -> tuple[int, State]:
+        """The steps already done and the tensors after them; 0 and `state` unless a killed job had come further."""
+        done, state = self.keeper.begin(state)
+        self.tick(done)
+        return done, state
+
+    def step(self, state: State) -> None:
+        """One more step is done; `state`, all that the next one depends on, has the names and shapes of the first."""
+        self.tick(1)
+        self.keeper.step(1, state)
 
 
 @dataclass(frozen=True)
@@ -95,7 +115,7 @@ class Reconstruction:
     members: list[list[str]] | None = None
 
 
-Solve = Callable[[Problems, AttackSettings, Tick], Outcome]
+Solve = Callable[[Problems, AttackSettings, Course], Outcome]
 Attack = Callable[..., Reconstruction]
 
 
@@ -115,6 +135,7 @@ def solve_all(
     local: LocalSteps | None = None,
     progress: Callable | None = None,
     compile: Compile = "auto",
+    keeper: Keeper | None = None,
 ) -> Reconstruction:
     """Run one attack on N updates; computed on the model's device.
 
@@ -122,7 +143,8 @@ def solve_all(
     restart): the CPU generator of an initial point; chunk: problems worked at once, part of what makes a float32
     result, or `auto`: as many as fit into the memory free now; batch: images an update where labels do not tell; local:
     what a client did, if more than one step; progress: like `tqdm.tqdm`, called with total and desc; compile: `auto`,
-    `always` or `never`, see `compilation`.
+    `always` or `never`, see `compilation`; keeper: holds how far a killed job had come, and keeps how far this one
+    does.
     Errors: `ConfigError` naming the tensor that does not fit the model, or the labels.
     """
     require_fixed_statistics(model)
@@ -144,9 +166,10 @@ def solve_all(
 
     if chunk == "auto":
         once = settings.model_copy(update={"iterations": min(1, settings.iterations)})
+        unkept = Course(lambda steps: None, Keeper())
 
         def work(some: int) -> Outcome:
-            return solve(problems_of((numbers * some)[:some], match, as_it_is), once, lambda steps: None)
+            return solve(problems_of((numbers * some)[:some], match, as_it_is), once, unkept)
 
         chunk = fitting_chunk(work, len(numbers), device)
     hasten = hastening(
@@ -154,27 +177,36 @@ def solve_all(
     )
     match = match if hasten is None else hasten(match)
 
-    def worked(some: Numbers, size: int, tick: Tick) -> Outcome:
+    def worked(some: Numbers, size: int, course: Course) -> Outcome:
         # a smaller last chunk would be compiled once more: fill it, and drop what that gives
         filled = some if hasten is None else some + some[-1:] * (size - len(some))
-        whole = solve(problems_of(filled, match, hasten or as_it_is), settings, tick)
-        return Outcome(*(getattr(whole, field.name)[: len(some)] for field in fields(Outcome)))
+        whole = solve(problems_of(filled, match, hasten or as_it_is), settings, course)
+        return Outcome(**{name: value[: len(some)].cpu() for name, value in vars(whole).items()})
 
     with ticking(progress, settings, len(numbers)) as tick:
-        outcomes, sizes = in_chunks(worked, numbers, min(chunk, len(numbers)), tick)
+        outcomes, sizes = in_chunks(worked, numbers, min(chunk, len(numbers)), tick, keeper or Keeper())
     return _assembled(outcomes, sizes, settings.restarts, single=batch is None)
 
 
 def in_chunks(
-    worked: Callable[[Numbers, int, Tick], Outcome], numbers: Numbers, chunk: int, tick: Callable[[int, int], None]
+    worked: Callable[[Numbers, int, Course], Outcome],
+    numbers: Numbers,
+    chunk: int,
+    tick: Callable[[int, int], None],
+    keeper: Keeper,
 ) -> tuple[list[Outcome], list[int]]:
     """Work all problems, `chunk` at once; returns the outcomes, and for each problem how many were worked at once.
 
-    Where memory runs out, the chunk is halved and worked again; what was done before is kept.
-    Errors: `ConfigError` where a single problem does not fit.
+    Where memory runs out, the chunk is halved and worked again; what was done before, by this job or by a killed one,
+    is kept. Errors: `ConfigError` where a single problem does not fit.
     """
     outcomes, sizes = [], []
     while len(sizes) < len(numbers):
+        if (kept := keeper.finished()) is not None:
+            sizes += kept["chunk"].tolist()
+            outcomes.append(Outcome(**{field.name: kept[field.name] for field in fields(Outcome)}))
+            tick(int(outcomes[-1].iterations.max()), len(outcomes[-1].iterations))
+            continue
         some, steps = numbers[len(sizes) : len(sizes) + chunk], []
 
         def counted(done: int, some: Numbers = some, steps: list[int] = steps) -> None:
@@ -182,8 +214,9 @@ def in_chunks(
             tick(done, len(some))
 
         try:
-            outcomes.append(worked(some, chunk, counted))
+            outcomes.append(worked(some, chunk, Course(counted, keeper)))
             sizes += [chunk] * len(some)
+            keeper.finish(vars(outcomes[-1]) | {"chunk": torch.full((len(some),), chunk)})
             continue
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
@@ -306,7 +339,7 @@ def finite(*tensors: Tensor) -> Tensor:
 
 def _assembled(outcomes: list[Outcome], sizes: list[int], restarts: int, single: bool) -> Reconstruction:
     whole = {
-        field.name: torch.cat([getattr(one, field.name) for one in outcomes]).unflatten(0, (-1, restarts)).cpu()
+        field.name: torch.cat([getattr(one, field.name) for one in outcomes]).unflatten(0, (-1, restarts))
         for field in fields(Outcome)
     }
     if single:

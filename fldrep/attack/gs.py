@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fldrep.attack.comparisons import COSINE
-from fldrep.attack.engine import Outcome, Problems, Reconstruction, Tick, finite, freeze, solve_all
+from fldrep.attack.engine import Course, Outcome, Problems, Reconstruction, finite, freeze, solve_all
 from fldrep.attack.priors import total_variation_slope
 from fldrep.models import Model
 from fldrep.settings import AttackSettings
@@ -26,7 +26,7 @@ def gs(
     return solve_all(model, seen, labels, settings, COSINE, signed_adam, **setup)
 
 
-def signed_adam(problems: Problems, settings: AttackSettings, tick: Tick) -> Outcome:
+def signed_adam(problems: Problems, settings: AttackSettings, course: Course) -> Outcome:
     """Adam on the sign of the gradient of distance + total variation; returns the last iterate.
 
     The distances of the outcome are without total variation. One iteration is one Adam step.
@@ -39,20 +39,33 @@ def signed_adam(problems: Problems, settings: AttackSettings, tick: Tick) -> Out
         moved = problems.normalisation.clamp(moved) if settings.box else moved
         return freeze(alive, moved, images), first, second, alive
 
-    move, soft, images = problems.hasten(move), problems.soft_labels, problems.images
-    first, second = torch.zeros_like(images), torch.zeros_like(images)
+    move, soft = problems.hasten(move), problems.soft_labels
+    done, at = course.begin(_adam_start(problems.images))
+    for step, rates in enumerate(adam_rates(settings)[done:].to(problems.images), done):
+        distance, slope, _ = problems.match(at["images"], soft)
+        initial = distance if step == 0 else at["initial"]
+        images, first, second, alive = move(
+            at["images"], at["first"], at["second"], distance, slope, at["alive"], rates
+        )
+        steps = at["steps"] + alive
+        at = {"images": images, "first": first, "second": second, "alive": alive, "steps": steps, "initial": initial}
+        course.step(at)
+    final, _, _ = problems.match(at["images"], soft)
+    initial = at["initial"] if settings.iterations else final
+    return Outcome(at["images"], problems.labels, initial, final, at["alive"] & finite(final), at["steps"])
+
+
+def _adam_start(images: Tensor) -> dict[str, Tensor]:
+    """All that the first step of P problems depends on."""
     alive = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    steps = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    initial = None
-    for rates in adam_rates(settings).to(images):
-        distance, slope, _ = problems.match(images, soft)
-        initial = distance if initial is None else initial
-        images, first, second, alive = move(images, first, second, distance, slope, alive, rates)
-        steps += alive
-        tick(1)
-    final, _, _ = problems.match(images, soft)
-    initial = final if initial is None else initial
-    return Outcome(images, problems.labels, initial, final, alive & finite(final), steps)
+    return {
+        "images": images,
+        "first": torch.zeros_like(images),
+        "second": torch.zeros_like(images),
+        "alive": alive,
+        "steps": torch.zeros_like(alive, dtype=torch.long),
+        "initial": torch.full_like(images[:, 0, 0, 0, 0], torch.nan),
+    }
 
 
 def adam_step(

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fldrep.attack import Reconstruction, attack_named
+from fldrep.attack.resume import Keeper, job_key
 from fldrep.attack.targets import Target, choose_targets
 from fldrep.defenses import DEFENSES
 from fldrep.defenses.client import Client
@@ -21,7 +22,7 @@ from fldrep.memory import keep_freed_memory
 from fldrep.models import Model, input_of, model_for
 from fldrep.records import ATTEMPTS
 from fldrep.seeds import generator
-from fldrep.settings import AttackJob
+from fldrep.settings import AttackJob, stable_json
 from fldrep.shards import read_shards
 from fldrep.tensors import read_checkpoint, write_tensors
 
@@ -38,6 +39,7 @@ def attack_block(
 ) -> None:
     """Attack the targets of one block at one checkpoint; write the table `attempts` and the images.
 
+    If killed, the next call goes on from what is kept beside the outputs, and `runtime_s` counts both.
     The images' file holds `originals` (T, C, H, W) and `images` (T, R, C, H, W), pixels, not clamped. In an update of
     several images the attacker cannot know which of its images is which: the metrics match them to the originals.
     """
@@ -54,6 +56,9 @@ def attack_block(
         inputs = in_updates(constants.to_input(pixels), held).to(device)
         numbers = [target.target // held for target in targets[::held]]
         update = sent_updates(model, inputs, labels, where, job, numbers)
+        identity = (where, *targets, stable_json(job), code, torch.device(device).type, torch.__version__)
+        key = job_key(identity, (*model.state_dict().values(), pixels))
+        keeper = Keeper(attempts.with_name(f"{attempts.stem}.resume.safetensors"), key)
         start = time.perf_counter()
         found = attack_named(job.attack.preset)(
             model,
@@ -67,12 +72,14 @@ def attack_block(
             batch=held if held > 1 else None,
             local=LocalSteps.of(job.update),
             progress=tqdm,
+            keeper=keeper,
         )
-        seconds = time.perf_counter() - start
+        seconds = keeper.seconds_before + time.perf_counter() - start
         rates = effective_rates_of(update, model, inputs, job)
         rows = _rows(where, job, targets, found, rates, seconds, device_words(device), code)
     ATTEMPTS.write(rows, attempts)
     write_tensors(reconstructions, {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))})
+    keeper.remove()
 
 
 def in_updates(values: Tensor, held: int) -> Tensor:

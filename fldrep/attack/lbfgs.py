@@ -6,8 +6,8 @@ R' e = diag(R) a - h Y q, with q = -g - Y'a and the direction h q + S'e. Vectors
 on: batched products of a row run at the speed of memory, those of a column up to ten times slower on a CPU.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -106,6 +106,21 @@ def begin(start: Tensor, history: int) -> State:
     zeros, zero = torch.zeros_like(start), start.new_zeros(len(start))
     never = torch.full_like(zero, torch.nan)
     return State(start, start, never, Memory.empty(start, history), zeros, zero, zeros, zero, none, ~none)
+
+
+def tensors_of(state: State) -> dict[str, Tensor]:
+    """All of a state by name, the memory's parts as `memory.NAME`."""
+    memory = {f"memory.{name}": torch.as_tensor(value) for name, value in vars(state.memory).items()}
+    return {name: value for name, value in vars(state).items() if name != "memory"} | memory
+
+
+def state_of(tensors: Mapping[str, Tensor]) -> State:
+    """The inverse of `tensors_of`; other names are left alone."""
+    memory = Memory(**{field.name: tensors[f"memory.{field.name}"] for field in fields(Memory)})
+    memory.used = int(memory.used)
+    return State(
+        **{field.name: tensors[field.name] for field in fields(State) if field.name != "memory"}, memory=memory
+    )
 
 
 def step(state: State, objective: Objective, lr: float, inner_iterations: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import fldrep
 from fldrep import memory
 from fldrep.attack.engine import choose, in_chunks, initial_point
+from fldrep.attack.resume import Keeper
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.gradients import HEAD_WEIGHT
 
@@ -88,11 +91,11 @@ def small_memory(most, error):
 
     solve = gs.signed_adam
 
-    def limited(problems, settings, tick):
+    def limited(problems, settings, course):
         if len(problems.images) > most:
-            tick(1)
+            course.tick(1)
             raise error
-        return solve(problems, settings, tick)
+        return solve(problems, settings, course)
 
     return limited
 
@@ -121,15 +124,14 @@ def test_a_chunk_that_does_not_fit_is_halved_and_worked_again(error, lenet, monk
 def test_what_was_done_before_memory_ran_out_is_kept(monkeypatch):
     numbers, done = [(0, restart) for restart in range(10)], []
 
-    def worked(some, size, tick):
+    def worked(some, size, course):
         if len(done) == 1 and size == 4:
             raise MemoryError
         done.append(some)
-        return some
+        return SimpleNamespace(restarts=torch.tensor([restart for _, restart in some]))
 
-    outcomes, sizes = in_chunks(worked, numbers, 4, lambda steps, problems: None)
-    assert outcomes == done
-    assert [number for some in outcomes for number in some] == numbers
+    outcomes, sizes = in_chunks(worked, numbers, 4, lambda steps, problems: None, Keeper())
+    assert torch.cat([outcome.restarts for outcome in outcomes]).tolist() == list(range(10))
     assert sizes == [4] * 4 + [2] * 6
 
 

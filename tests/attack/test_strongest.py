@@ -19,10 +19,8 @@ def shared_of(made, defended):
 def result(images, diverged=(False, False)):
     """A reconstruction of one target with two restarts."""
     images = torch.tensor(images).view(1, 2, 1, 1, 1)
-    nothing = torch.zeros(1, 2)
-    return Reconstruction(
-        images[:, 0], nothing[:, 0], nothing[:, 0], images, nothing, nothing, nothing, torch.tensor([diverged]), nothing
-    )
+    none, lost = torch.zeros(1, 2), torch.tensor([diverged])
+    return Reconstruction(images[:, 0], none[:, 0], none[:, 0], images, none, none, none, lost, none, none)
 
 
 def test_each_restart_is_the_member_of_least_common_cost():

@@ -12,6 +12,7 @@ from fldrep.devices import gpus_visible
 from fldrep.errors import FLDRepError
 from fldrep.estimate import estimate
 from fldrep.figures import figures_of
+from fldrep.leftovers import take_over
 from fldrep.provenance import code_digest, share_package, text_digest
 from fldrep.settings import ATTACK_MODULES, PHOTO, parse_config, stable_json
 from snakemake.exceptions import WorkflowError
@@ -52,6 +53,14 @@ LOGS = f"logs/{CONFIG.name}"
         grid.ACCOUNTING,
     )
 )
+
+# A run that was killed leaves jobs and locks; the next one, but for a dry run, clears them.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    try:
+        for line in take_over(Path.cwd(), [RESULTS, REPORTS]):
+            print(line, file=sys.stderr)
+    except FLDRepError as error:
+        raise WorkflowError(str(error)) from None
 
 # The package is found from any working directory, and in a rule's own environment.
 share_package()
