@@ -275,12 +275,41 @@ def schema_command(
         beside_readme.write_text(f"{head}{mark or GENERATED}\n\n{config_tables()}", encoding="utf-8")
 
 
+@app.command("claims")
+def claims_command(
+    settings: Settings,
+    config_file: Annotated[str, typer.Option(help="the config's path, for the command that rebuilds a row")],
+    attacks: File,
+    utility: File,
+    leakage: File,
+    certificate: File,
+    convergence: File,
+    accounting: File,
+    table: File,
+    page: File,
+) -> None:
+    """Judge the claims of the paper and of this audit on the final tables."""
+    from fldrep.report.claims import write_claims
+    from fldrep.settings import Config
+
+    tables = {
+        "attacks": attacks,
+        "utility": utility,
+        "leakage": leakage,
+        "certificate": certificate,
+        "convergence": convergence,
+        "accounting": accounting,
+    }
+    write_claims(parsed(Config, settings), tables, config_file, table, page)
+
+
 @app.command("report")
 def report_command(
     figures: Annotated[list[Path], typer.Argument(help="pictures, in the order of the page")],
     settings: Settings,
     attacks: File,
     utility: File,
+    claims: File,
     out: File,
     captions: Annotated[
         Path | None, typer.Option(help="folder with a sentence NAME.rst for each figure; the workflow's if not given")
@@ -292,7 +321,7 @@ def report_command(
     from fldrep.settings import Config
 
     captions = captions or (CAPTIONS if CAPTIONS.is_dir() else None)
-    write_page(parsed(Config, settings), attacks, utility, figures, provenance(), out, captions)
+    write_page(parsed(Config, settings), attacks, utility, claims, figures, provenance(), out, captions)
 
 
 @app.command("estimate")

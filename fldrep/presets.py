@@ -17,6 +17,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "gs-l2": {"labels": "known", **SIGNED_ADAM},
     "gs-averaged": {"labels": "known", **SIGNED_ADAM, "repeats": 16},
     "dlg-scaled": {"labels": "optimised", **LBFGS},
+    "dlg-masked": {"labels": "optimised", **LBFGS},
     "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
     "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
 }

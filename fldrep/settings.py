@@ -209,6 +209,7 @@ ATTACK_MODULES = {
     "gs-l2": "fldrep.attack.adaptive",
     "gs-averaged": "fldrep.attack.gs",
     "dlg-scaled": "fldrep.attack.dlg",
+    "dlg-masked": "fldrep.attack.dlg",
     "r-matching": "fldrep.attack.features",
     "strongest": "fldrep.attack.strongest",
 }
@@ -566,7 +567,7 @@ def _fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] 
     layers = defense.defended_layers
     if preset == "gs-drop" and layers != "head":
         return "drops the defended layer", "defends none"
-    if preset == "gs-masked" and layers == "none":
+    if preset in ("gs-masked", "dlg-masked") and layers == "none":
         return "needs a public mask", "leaves none"
     if preset == "gs-averaged" and not defense.std:
         return "averages noise away", "adds none"

@@ -71,7 +71,7 @@ def test_every_command_explains_itself(call, command):
 
 def test_every_stage_of_the_workflow_is_a_command(call):
     assert {"data", "partition", "train", "attack", "metrics", "figures", "report", "schema", "photo"} <= set(COMMANDS)
-    assert {"leakage", "certificate", "convergence", "accounting"} <= set(COMMANDS)
+    assert {"leakage", "certificate", "convergence", "accounting", "claims"} <= set(COMMANDS)
     code, out, _ = call("--help")
     assert code == 0
     assert all(command in out for command in COMMANDS)
@@ -124,6 +124,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
     certified = ["--images", "@images.safetensors", "--reconstructions", "@other.safetensors", "--out", ">out"]
     deal = ["convergence", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
     tables = ["--attacks", "@attempts.parquet", "--utility", "@attempts.parquet"]
+    claims = ["--claims", "@attempts.parquet"]
     return {
         "data: an unknown source": (
             ["data", "--dataset", "mnist", "--settings", '{"sources": ["ftp"]}', "--out", ">out"],
@@ -237,7 +238,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
             "attempts.parquet: holds table 'attempts' version 2, expected 'attacks'",
         ),
         "report: another table": (
-            ["report", "--settings", CONFIG, *tables, "--out", ">out.html", "@page.html"],
+            ["report", "--settings", CONFIG, *tables, *claims, "--out", ">out.html", "@page.html"],
             "attempts.parquet: holds table 'attempts'",
         ),
         "report: a config with an unknown key": (
@@ -246,6 +247,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
                 "--settings",
                 CONFIG.replace('"name"', '"colour": 1, "name"'),
                 *tables,
+                *claims,
                 "--out",
                 ">o",
                 "@page.html",

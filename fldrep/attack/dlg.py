@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fldrep.attack import lbfgs
-from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED
+from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED, Comparison, squared
 from fldrep.attack.engine import Course, Outcome, Problems, Reconstruction, solve_all
+from fldrep.attack.masks import public_mask, what_survives
 from fldrep.models import Model
 from fldrep.settings import AttackSettings
 
@@ -32,6 +33,20 @@ def dlg_scaled(
     """DLG against updates that were clipped: the scale is estimated, at each step, as the one that fits best."""
     setup.pop("defended", None)
     return solve_all(model, seen, labels, settings, SCALED_SQUARED, by_lbfgs, **setup)
+
+
+def dlg_masked(
+    model: Model,
+    seen: Mapping[str, Tensor],
+    labels: Tensor | None,
+    settings: AttackSettings,
+    *,
+    defended: str | None = None,
+    **setup,
+) -> Reconstruction:
+    """DLG that compares only what the public mask leaves. Args, errors: as for `adaptive.gs_masked`."""
+    kept = what_survives(public_mask("dlg-masked", seen, defended)).prepare
+    return solve_all(model, seen, labels, settings, Comparison(kept, squared), by_lbfgs, **setup)
 
 
 def by_lbfgs(problems: Problems, settings: AttackSettings, course: Course) -> Outcome:
@@ -91,4 +106,4 @@ def _parts(problems: Problems, points: Tensor) -> tuple[Tensor, Tensor]:
     return images, points[:, size:].view_as(problems.logits).argmax(-1)
 
 
-PRESETS = {"dlg": dlg, "idlg": dlg, "dlg-scaled": dlg_scaled}
+PRESETS = {"dlg": dlg, "idlg": dlg, "dlg-scaled": dlg_scaled, "dlg-masked": dlg_masked}

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fldrep.attack.adaptive import defended_part, what_survives
 from fldrep.attack.comparisons import Aim, Comparison
 from fldrep.attack.engine import Reconstruction, solve_all
 from fldrep.attack.gs import signed_adam
+from fldrep.attack.masks import defended_part, what_survives
 from fldrep.attack.pullback import Gradient
 from fldrep.errors import AttackRefused
 from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fldrep.attack import adaptive, dlg, features, gs
-from fldrep.attack.adaptive import defended_part, what_survives
 from fldrep.attack.engine import Attack, Reconstruction, choose, distances_at
+from fldrep.attack.masks import defended_part, what_survives
 from fldrep.errors import AttackRefused
 from fldrep.models import Model
 from fldrep.presets import ATTACK_PRESETS
@@ -19,7 +19,7 @@ from fldrep.settings import AttackSettings
 
 MEMBERS: dict[str, Attack] = {
     name: (gs.PRESETS | adaptive.PRESETS | features.PRESETS | dlg.PRESETS)[name]
-    for name in ("gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled")
+    for name in ("gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked")
 }
 
 

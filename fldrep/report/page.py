@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fldrep.errors import DataError
 from fldrep.files import written_beside
-from fldrep.records import ATTACKS, UTILITY
+from fldrep.records import ATTACKS, CLAIMS, UTILITY
+from fldrep.report.claims import claims_for_reading
+from fldrep.report.html import rendered
 from fldrep.report.tables import number, privacy_tables, untrained_models, utility_tables
 from fldrep.settings import Config
 from fldrep.summaries import LEAST_FOR_INTERVAL, RUN_OF_MODEL, chosen
@@ -30,6 +31,7 @@ def write_page(
     config: Config,
     attacks: Path | str,
     utility: Path | str,
+    claims: Path | str,
     figures: Sequence[Path],
     provenance: Mapping[str, object],
     out_html: Path | str,
@@ -37,8 +39,8 @@ def write_page(
 ) -> None:
     """Write the report of a grid as one HTML file, whole or not at all.
 
-    Args: attacks, utility: Parquet files of `records.ATTACKS` and `records.UTILITY`; figures: PNG files in the order
-    they are shown, each named after its figure; provenance: what made it, in the order shown (words, or a list or
+    Args: attacks, utility, claims: Parquet files of these tables of `records`; figures: PNG files in the order they are
+    shown, each named after its figure; provenance: what made it, in the order shown (words, or a list or
     mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;
     captions: a folder with the sentences NAME.rst of each figure.
     Errors: `DataError` for a table, figure or caption that cannot be read.
@@ -47,6 +49,7 @@ def write_page(
         config.model_dump(mode="json"),
         ATTACKS.read(attacks),
         UTILITY.read(utility),
+        CLAIMS.read(claims),
         [_figure(Path(path), captions) for path in figures],
         provenance,
     )
@@ -55,19 +58,19 @@ def write_page(
 
 
 def page_text(
-    config: Mapping, attacks: pd.DataFrame, utility: pd.DataFrame, figures: Sequence[Mapping], provenance: Mapping
+    config: Mapping,
+    attacks: pd.DataFrame,
+    utility: pd.DataFrame,
+    claims: pd.DataFrame,
+    figures: Sequence[Mapping],
+    provenance: Mapping,
 ) -> str:
     """The page as HTML; everything that comes from outside is escaped."""
-    environment = Environment(
-        loader=PackageLoader("fldrep.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         name=config["name"],
         summary=summary(attacks, utility),
+        claims=claims_for_reading(claims),
         figures=figures,
         least=LEAST_FOR_INTERVAL,
         privacy=privacy_tables(attacks),

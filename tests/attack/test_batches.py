@@ -116,8 +116,8 @@ def test_one_step_over_the_whole_batch_is_the_gradient(made):
 
 
 def test_the_true_images_match_an_update_of_local_steps(lenet):
-    from fldrep.attack.adaptive import what_survives
     from fldrep.attack.engine import distances_at
+    from fldrep.attack.masks import what_survives
 
     local, images = LocalSteps(2, 2, 0.1), images_of(lenet)
     update = client_update(lenet.model, images, LABELS, local)

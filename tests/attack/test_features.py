@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 import fldrep
-from fldrep.attack.adaptive import what_survives
 from fldrep.attack.comparisons import RELATIVE_SQUARED, SCALED_SQUARED
 from fldrep.attack.features import features_of, matched, with_features
+from fldrep.attack.masks import what_survives
 from fldrep.errors import AttackRefused
 from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
 from fldrep.models import Model

@@ -3,8 +3,8 @@ import torch
 
 import fldrep
 from fldrep.attack import attack_settings
-from fldrep.attack.adaptive import what_survives
 from fldrep.attack.engine import Reconstruction, distances_at
+from fldrep.attack.masks import what_survives
 from fldrep.attack.strongest import MEMBERS, _best, member_settings
 from fldrep.gradients import HEAD_WEIGHT, Update
 
@@ -36,7 +36,7 @@ def test_each_restart_is_the_member_of_least_common_cost():
 
 
 @pytest.mark.parametrize(
-    ("defended", "refused"), [("none", {"gs-masked", "gs-drop"}), ("head", set()), ("all", {"gs-drop"})]
+    ("defended", "refused"), [("none", {"gs-masked", "gs-drop", "dlg-masked"}), ("head", set()), ("all", {"gs-drop"})]
 )
 def test_it_is_at_least_as_close_as_every_member(defended, refused, lenet):
     shared = shared_of(lenet, defended)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from fldrep.grid import Run
 from fldrep.imageset import ImageSet, mean_of_each_class
 from fldrep.models import build_model
-from fldrep.records import ATTACKS, ATTEMPTS, SHARDS, UTILITY, Table
+from fldrep.records import ATTACKS, ATTEMPTS, CLAIMS, SHARDS, UTILITY, Table
 from fldrep.settings import DefenseSettings
 from fldrep.tensors import read_tensors, write_checkpoints, write_tensors
 
@@ -50,7 +50,8 @@ COMMANDS = {
     " --gallery gallery.safetensors --out >out.png",
     "reconstructions": "--figure reconstructions --attacks attacks.parquet --utility utility.parquet"
     " --gallery gallery.safetensors --out >out.png",
-    "report": "--attacks attacks.parquet --utility utility.parquet --out >out.html figure.png --captions captions",
+    "report": "--attacks attacks.parquet --utility utility.parquet --claims claims.parquet --out >out.html"
+    " figure.png --captions captions",
 }
 
 
@@ -254,6 +255,8 @@ CASES = [
     ("reconstructions", "gallery.safetensors", "missing", lambda p: spoilt(p), f"{NOT_ST}.*No such file"),
     ("report", "utility.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'utility'"),
     ("report", "utility.parquet", "cut", lambda p: spoilt(p, cut=9), NOT_PARQUET),
+    ("report", "claims.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
+    ("report", "claims.parquet", "another version", lambda p: table(p, version="0"), "version 0, expected 'claims'"),
     ("report", "figure.png", "missing", lambda p: spoilt(p), "no readable figure"),
     ("report", "figure.png", "another picture format", lambda p: spoilt(p, b"GIF89a"), "not a whole PNG file"),
     ("report", "figure.png", "cut", lambda p: spoilt(p, cut=5), "not a whole PNG file"),
@@ -284,6 +287,7 @@ def files(tmp_path):
     trained = row(UTILITY, **run, test_images=10, code="x")
     ATTACKS.write([done], tmp_path / "attacks.parquet")
     UTILITY.write([trained], tmp_path / "utility.parquet")
+    CLAIMS.write([], tmp_path / "claims.parquet")
     UTILITY.write([trained], tmp_path / HISTORY)
     ATTEMPTS.write([{name: done[name] for name in ATTEMPTS.names}], tmp_path / f"{BLOCK}.parquet")
     pictures = {"originals": torch.zeros(1, 1, 28, 28), "images": torch.zeros(1, 1, 1, 28, 28)}

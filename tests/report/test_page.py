@@ -13,7 +13,7 @@ from PIL import Image
 
 from fldrep.errors import DataError
 from fldrep.figures import FIGURES
-from fldrep.records import ATTACKS, UTILITY
+from fldrep.records import ATTACKS, CLAIMS, UTILITY
 from fldrep.report import tables
 from fldrep.report.page import TITLES, caption_of, duration, page_text, summary, times, write_page
 from fldrep.settings import parse_config
@@ -34,6 +34,13 @@ PROVENANCE = {
 }
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x>"
+
+CLAIMED = pd.DataFrame([{
+    "claim": "accuracy", "said": "No accuracy is lost.", "source": "the abstract (S)", "dataset": "mnist",
+    "model": "lenet", "partition": "iid", "round": None, "sent": "single", "attack": "", "defense": "none, soteria-80",
+    "measured": "0.9 undefended", "quantity": "test accuracy", "n": 2, "median": -0.004, "low": None, "high": None,
+    "seeds": 2, "scale": "config small", "device": "cpu", "command": "snakemake claims", "verdict": "reproduced",
+}])  # fmt: skip
 
 
 class Seen(HTMLParser):
@@ -63,13 +70,15 @@ def small(synthetic):
 def written(tmp_path, attacks, utility, captions=CAPTIONS):
     ATTACKS.write(attacks, tmp_path / "attacks.parquet")
     UTILITY.write(utility, tmp_path / "utility.parquet")
+    CLAIMS.write(CLAIMED, tmp_path / "claims.parquet")
     figures = []
     for name in FIGURES:
         figures.append(tmp_path / f"{name}.png")
         Image.new("RGB", (30, 20), (len(name), 0, 0)).save(figures[-1])
     out = tmp_path / "report.html"
     config = parse_config(CONFIG)
-    write_page(config, tmp_path / "attacks.parquet", tmp_path / "utility.parquet", figures, PROVENANCE, out, captions)
+    tables = (tmp_path / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
+    write_page(config, *tables, figures, PROVENANCE, out, captions)
     return out.read_text(encoding="utf-8"), figures
 
 
@@ -88,6 +97,12 @@ def test_the_page_is_whole_and_asks_the_network_for_nothing(small, tmp_path):
     style = text[text.index("<style>") : text.index("</style>")]
     assert not re.search(r"url\(|@import|https?:", style)
     assert "default-src 'none'" in text
+
+
+def test_claims_stand_on_the_page_with_their_verdicts(small, tmp_path):
+    words = " ".join(Seen(written(tmp_path, *small)[0]).words)
+    for expected in ("No accuracy is lost.", "reproduced", "−0.00400", "snakemake claims", "mnist · lenet · iid"):
+        assert expected in words
 
 
 def test_links_lead_to_sections(small, tmp_path):
@@ -129,7 +144,12 @@ def test_hostile_words_are_escaped_wherever_they_come_from(small):
     provenance = {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}, "rerun": [HOSTILE]}
     config = {"name": HOSTILE, HOSTILE: HOSTILE}
     text = page_text(
-        config, attacks, pd.concat([utility, utility[utility["round"] == 0].assign(model="x")]), [figure], provenance
+        config,
+        attacks,
+        pd.concat([utility, utility[utility["round"] == 0].assign(model="x")]),
+        CLAIMED.assign(measured=HOSTILE, said=HOSTILE, source=HOSTILE, scale=HOSTILE),
+        [figure],
+        provenance,
     )
     page = Seen(text)
     assert {tag for tag, _ in page.tags} & {"script"} == set()
@@ -208,7 +228,7 @@ def test_counts_and_times(small):
 
 def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
     utility = synthetic.utility_table((("cifar10", "convnet-16", "iid", 0),))
-    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, [], {})
+    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, CLAIMED[:0], [], {})
     assert "No attack was run." in text
     assert "No model was trained." in text
 
@@ -220,6 +240,7 @@ def test_what_is_no_picture_is_named_and_leaves_nothing(small, tmp_path, content
     if content:
         bad.write_bytes(content)
     out = tmp_path / "other.html"
+    tables = (tmp_path / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
     with pytest.raises(DataError, match=r"bad\.png"):
-        write_page(parse_config(CONFIG), tmp_path / "attacks.parquet", tmp_path / "utility.parquet", [bad], {}, out)
+        write_page(parse_config(CONFIG), *tables, [bad], {}, out)
     assert not out.exists()

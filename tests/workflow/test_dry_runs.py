@@ -43,6 +43,7 @@ def test_every_config_plans_the_jobs_of_its_grid(call, tmp_path, path):
         **{analysis: len(files) for analysis, files in jobs.analyses().items() if files},
         "metrics": 1,
         "figures": len(figures_of(read_config(one_seed))),
+        "claims": 1,
         "report": 1,
         "all": 1,
     }

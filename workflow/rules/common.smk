@@ -1,5 +1,6 @@
 # What all rules share: the package, the config as a grid of jobs, and where results lie.
 import subprocess
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +62,18 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
             print(line, file=sys.stderr)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
+# What claims are judged on, and the config as a person would name it on a command line.
+CLAIM_TABLES = (
+    "attacks",
+    "utility",
+    "leakage",
+    "certificate",
+    "convergence",
+    "accounting",
+)
+CONFIG_FILE = os.path.relpath(
+    (workflow.overwrite_configfiles or [SOURCE / "config" / "config.yaml"])[0]
+)
 
 # The package is found from any working directory, and in a rule's own environment.
 share_package()

@@ -1,7 +1,36 @@
+rule claims:
+    input:
+        **{name: getattr(rules.metrics.output, name) for name in CLAIM_TABLES},
+    output:
+        table=f"{REPORTS}/claims.parquet",
+        page=report(
+            f"{REPORTS}/claims.html", caption="../report/claims.rst", category="Claims"
+        ),
+    log:
+        f"{LOGS}/claims.log",
+    conda:
+        "../envs/plots.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        settings=stable_json(CONFIG),
+        config_file=CONFIG_FILE,
+        text=text_digest(TEMPLATES),
+        code=code_digest("fldrep.report.claims"),
+    shell:
+        "python -m fldrep claims --settings {params.settings:q} --config-file {params.config_file:q} "
+        "--attacks {input.attacks:q} --utility {input.utility:q} --leakage {input.leakage:q} "
+        "--certificate {input.certificate:q} --convergence {input.convergence:q} --accounting {input.accounting:q} "
+        "--table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         attacks=rules.metrics.output.attacks,
         utility=rules.metrics.output.utility,
+        claims=rules.claims.output.table,
         figures=expand(rules.figures.output, figure=figures_of(CONFIG)),
     output:
         report(
@@ -21,4 +50,4 @@ rule report:
         code=code_digest("fldrep.report.page"),
     shell:
         "python -m fldrep report --settings {params.settings:q} --attacks {input.attacks:q} --utility {input.utility:q} "
-        "--out {output:q} {input.figures:q} > {log:q} 2>&1"
+        "--claims {input.claims:q} --out {output:q} {input.figures:q} > {log:q} 2>&1"
