@@ -72,9 +72,13 @@ def without(vectors: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unit(directions: Tensor) -> Tensor:
-    """Each scaled to norm 1; zero stays zero. Shape: (N, P) -> same."""
-    norms = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-    return directions / norms.clamp_min(torch.finfo(directions.dtype).tiny)
+    """Each scaled to norm 1; zero, or what is too small to tell from it, becomes zero. Shape: (N, P) -> same.
+
+    Entries are scaled before they are squared: where a sigmoid is saturated they are so small that squares vanish.
+    """
+    largest = directions.abs().amax(1, keepdim=True)
+    scaled = torch.where(largest > torch.finfo(directions.dtype).tiny, directions / largest, 0)
+    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min(1)
 
 
 # Upper bounds from layers --------------------------------------------------------------------------------------------

@@ -63,6 +63,29 @@ def test_an_image_does_not_depend_on_its_neighbours():
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("size", [1e-44, 1e-38, 1e-25, 1e-19, 1.0, 1e19, 1e30])
+def test_a_direction_of_any_size_is_scaled_to_norm_one(size):
+    """In float32 the squares of the outer ones are 0 or infinite."""
+    direction = torch.tensor([[3.0, 0.0, -4.0]]) * size
+    found = lipschitz.unit(direction)
+    expected = torch.tensor([[0.6, 0.0, -0.8]]) if size > 1e-40 else torch.zeros(1, 3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_saturated_sigmoids_far_from_any_image_have_a_small_and_finite_norm():
+    """As DLG leaves them: slopes of 1e-20 and below, whose squares are 0 in float32."""
+    model = build_model("lenet", (1, 28, 28), 10, init="uniform").eval()
+    images = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    far = images * torch.tensor([1.0, 10.0, 30.0, 1e2, 1e3, 1e5]).view(-1, 1, 1, 1)
+    norms, directions = lipschitz.jacobian_norms(model, far)
+    assert norms.isfinite().all()
+    assert directions.isfinite().all()
+    again, _ = lipschitz.jacobian_norms(model, images, start=directions)
+    assert again.isfinite().all()
+    exact = [norm(full_jacobian(model.double(), one.double())) for one in far[:3]]
+    torch.testing.assert_close(norms[:3].double(), torch.tensor(exact, dtype=torch.float64), rtol=0.02, atol=1e-12)
+
+
 def test_where_nothing_reacts_the_norm_is_zero():
     model = model_of(nn.ReLU())
     images = torch.stack([-torch.ones(1, 1, 3), torch.ones(1, 1, 3)]).double()
