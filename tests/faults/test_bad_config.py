@@ -145,7 +145,7 @@ CASES = [
     ("engine/threads", LOW, 0, "engine.threads: 0: .*greater than or equal to 1"),
     ("engine/threads", HIGH, 1025, "engine.threads: 1025: .*less than or equal to 1024"),
     ("engine/block", TYPE, "all", "engine.block: 'all': .*integer"),
-    ("engine/chunk", TYPE, None, "engine.chunk: None: .*integer"),
+    ("engine/chunk", TYPE, None, "engine.chunk: None: .*whole number from 1, or auto"),
     ("engine/tf32", TYPE, "on", "engine.tf32: 'on': .*boolean"),
     ("metrics/recovered_ssim", HIGH, 1.5, "metrics.recovered_ssim: 1.5: .*less than or equal to 1"),
     ("metrics/recovered_ssim", LOW, -1.5, "metrics.recovered_ssim: -1.5: .*greater than or equal to -1"),
