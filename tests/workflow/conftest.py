@@ -130,7 +130,7 @@ def plan(finished, tmp_path):
     """What a run of a config would make in the finished folder."""
 
     def planned(config: dict, *arguments: object, source: Path = finished.source) -> Snakemake:
-        path = tmp_path / "changed.yaml"
+        path = tmp_path / TINY.name  # the claims name the file
         path.write_text(yaml.safe_dump(config))
         return snakemake(*arguments, "--summary", "--configfile", path, folder=finished.folder, source=source)
 

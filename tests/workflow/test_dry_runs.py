@@ -132,7 +132,7 @@ WRONG = {
     "an unknown key": (lambda raw: raw.update(colour="red"), "colour: unknown key"),
     "a value out of range": (lambda raw: raw["defenses"]["soteria-60"].update(rate=60), "defenses.soteria-60.rate: 60"),
     "a contradiction": (lambda raw: raw["grid"][1].update(rounds=[7]), "grid[1].rounds: [7] not among"),
-    "two entries that disagree": (lambda raw: raw["grid"].append({**raw["grid"][0], "targets": 9}), "grid[3].targets"),
+    "two entries that disagree": (lambda raw: raw["grid"].append({**raw["grid"][0], "targets": 9}), "grid[4].targets"),
     "a certificate of a defense that prunes nothing": (
         lambda raw: raw["grid"][0].update(theory=["certificate"]),
         "grid[0].theory: certificate is of a pruned representation, but 'none' prunes none",

@@ -17,6 +17,7 @@ EVERY_ATTACK = {"none/dlg/0", "soteria-60/dlg/0", "none/gs/0", "soteria-60/gs/0"
 EVERY_TRAINING = {"lenet/none", "lenet/soteria-60", "convnet-4/none", "convnet-4/soteria-60"}
 DRAWN = figures_of(read_config(TINY))
 LATER = {"metrics", "figures", "claims", "report"}
+OF_REPRESENTATIONS = {"leakage", "certificate"}
 
 
 def test_the_chain_makes_tables_figures_and_the_page(finished):
@@ -43,7 +44,7 @@ def test_the_chain_leaves_nothing_but_outputs_and_one_log_a_job(finished):
     left = [path for part in ("results", "reports") for path in (finished.folder / part).rglob("*") if path.is_file()]
     assert [path for path in left if path.name.startswith(".") or "resume" in path.name] == []
     logs = list((finished.folder / "logs/tiny").rglob("*.log"))
-    assert len(logs) == 1 + 1 + len(EVERY_TRAINING) + len(EVERY_ATTACK) + 1 + len(DRAWN) + 1
+    assert len(logs) == 1 + 1 + len(EVERY_TRAINING) + len(EVERY_ATTACK) + len(THEORY) + 1 + len(DRAWN) + 1 + 1
     assert "5 attack jobs on 10 targets" in finished.text
     assert re.search(r"\d+ of \d+ steps \(\d+%\) done", finished.text)
 
@@ -79,7 +80,7 @@ def test_another_rate_remakes_the_runs_of_that_defense_only(plan, tiny):
     found = plan(tiny)
     assert found.trainings == {"lenet/soteria-60", "convnet-4/soteria-60"}
     assert found.attacks == {"soteria-60/dlg/0", "soteria-60/gs/0", "soteria-60/gs-masked/0"}
-    assert set(found.jobs) == {"train", "attack", *LATER}
+    assert set(found.jobs) == {"train", "attack", "accounting", *OF_REPRESENTATIONS, *LATER}
 
 
 def test_a_new_defense_adds_its_runs_and_remakes_no_other(plan, tiny):
@@ -167,20 +168,24 @@ def test_comments_and_docstrings_remake_nothing(plan, tiny, source):
 DLG = {"none/dlg/0", "soteria-60/dlg/0"}
 GS = {"none/gs/0", "soteria-60/gs/0"}
 MASKED = {"soteria-60/gs-masked/0"}
+THEORY = {"leakage", "certificate", "convergence", "accounting"}
 # module in which a line is changed -> what is planned: rules, attacks, trainings
 EDITS = {
     "attack/gs.py": ({"attack", *LATER}, GS | MASKED, set()),
-    "attack/dlg.py": ({"attack", *LATER}, DLG, set()),
+    "attack/dlg.py": ({"attack", "certificate", *LATER}, DLG, set()),
     "attack/adaptive.py": ({"attack", *LATER}, MASKED, set()),
-    "attack/engine.py": ({"attack", *LATER}, EVERY_ATTACK, set()),
-    "train/fedavg.py": ({"train", "attack", *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "attack/engine.py": ({"attack", "certificate", *LATER}, EVERY_ATTACK, set()),
+    "train/fedavg.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
     "metrics/images.py": (LATER, set(), set()),
-    "report/tables.py": ({"report"}, set(), set()),
+    "report/tables.py": ({"claims", "report"}, set(), set()),
+    "report/claims.py": ({"claims", "report"}, set(), set()),
+    "theory/leakage.py": ({"leakage", *LATER}, set(), set()),
+    "theory/convergence.py": ({"convergence", *LATER}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),
-    "summaries.py": ({"figures", "report"}, set(), set()),
+    "summaries.py": ({"figures", "claims", "report"}, set(), set()),
     "attack/strongest.py": (set(), set(), set()),
-    "defenses/soteria.py": ({"train", "attack", *LATER}, EVERY_ATTACK, EVERY_TRAINING),
-    "data/datasets.py": ({"data", "partition", "train", "attack", *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "defenses/soteria.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "data/datasets.py": ({"data", "partition", "train", "attack", *THEORY, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
     "settings.py": (set(), set(), set()),
     "cli.py": (set(), set(), set()),
     "photo.py": (set(), set(), set()),
@@ -195,10 +200,10 @@ def test_a_changed_line_remakes_what_runs_it_and_what_follows(plan, tiny, source
     assert (set(found.jobs), found.attacks, found.trainings) == (rules, attacks, trainings)
 
 
-# value of a preset, and another -> the attacks that have it
+# value of a preset, and another -> rules, and the attacks that have it
 PRESETS = {
-    ('"total_variation": 1e-4', '"total_variation": 2e-4'): GS | MASKED,
-    ('"history": 100', '"history": 50'): DLG,
+    ('"total_variation": 1e-4', '"total_variation": 2e-4'): ({"attack", *LATER}, GS | MASKED),
+    ('"history": 100', '"history": 50'): ({"attack", "certificate", *LATER}, DLG),
 }
 
 
@@ -209,7 +214,7 @@ def test_another_value_of_a_preset_remakes_the_attacks_that_have_it(plan, tiny, 
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
     found = plan(tiny, source=source)
-    assert (set(found.jobs), found.attacks) == ({"attack", *LATER}, PRESETS[old, new])
+    assert (set(found.jobs), found.attacks) == PRESETS[old, new]
 
 
 def test_a_new_setting_with_a_default_remakes_nothing(plan, tiny, source):
@@ -228,10 +233,16 @@ def test_a_line_of_one_figure_remakes_that_figure_and_the_page(plan, tiny, sourc
     assert set(found.jobs) == {"figures", "report"}
 
 
-@pytest.mark.parametrize("text", ["workflow/report/privacy_utility.rst", "fldrep/report/templates/report.css"])
-def test_a_changed_caption_or_template_remakes_the_page(plan, tiny, source, text):
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("workflow/report/privacy_utility.rst", {"report"}),
+        ("fldrep/report/templates/report.css", {"claims", "report"}),
+    ],
+)
+def test_a_changed_caption_or_template_remakes_the_pages_that_show_it(plan, tiny, source, text, rules):
     (source / text).write_text((source / text).read_text() + " ")
-    assert set(plan(tiny, source=source).jobs) == {"report"}
+    assert set(plan(tiny, source=source).jobs) == rules
 
 
 def test_a_line_of_the_records_remakes_every_table(plan, tiny, source):

@@ -1,6 +1,5 @@
 # What all rules share: the package, the config as a grid of jobs, and where results lie.
 import subprocess
-import os
 import sys
 from pathlib import Path
 
@@ -62,7 +61,7 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
             print(line, file=sys.stderr)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
-# What claims are judged on, and the config as a person would name it on a command line.
+# What claims are judged on, and the config as a command names it in the workflow's folder.
 CLAIM_TABLES = (
     "attacks",
     "utility",
@@ -71,8 +70,11 @@ CLAIM_TABLES = (
     "convergence",
     "accounting",
 )
-CONFIG_FILE = os.path.relpath(
-    (workflow.overwrite_configfiles or [SOURCE / "config" / "config.yaml"])[0]
+FROM = Path((workflow.overwrite_configfiles or [SOURCE / "config/config.yaml"])[0])
+CONFIG_FILE = (
+    FROM.resolve().relative_to(SOURCE)
+    if FROM.resolve().is_relative_to(SOURCE)
+    else FROM.name
 )
 
 # The package is found from any working directory, and in a rule's own environment.
