@@ -113,10 +113,9 @@ print(json.dumps({"each": found[0], "peak": resource.getrusage(resource.RUSAGE_S
 """
 
 
-@pytest.mark.parametrize(("preset", "network"), [("gs", "convnet"), ("dlg", "lenet")])
-def test_the_memory_of_an_attack_grows_by_what_was_counted_for_each_problem(preset, network):
+@pytest.mark.parametrize(("preset", "network", "few", "many"), [("gs", "convnet", 4, 36), ("dlg", "lenet", 16, 144)])
+def test_the_memory_of_an_attack_grows_by_what_was_counted_for_each_problem(preset, network, few, many):
     """The constant, counted on a few problems, against the resident memory of whole processes."""
-    few, many = 4, 36
     said = [
         json.loads(
             subprocess.run(
