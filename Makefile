@@ -5,7 +5,7 @@ CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN     = $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test lint bench schema clean
+.PHONY: env demo test lint bench publish schema clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -32,6 +32,9 @@ lint: env
 
 bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
+
+publish: env  ## the finished results of CONFIG into docs/results, and the README's numbers
+	$(BIN)/python -m fldrep publish $(CONFIG)
 
 schema: env  ## workflow/schemas and config/README.md from fldrep/settings.py
 	$(BIN)/python -m fldrep schema

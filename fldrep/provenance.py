@@ -134,8 +134,20 @@ def machine() -> str:
     return f"{sys.platform}, {processor}, {os.cpu_count()} cores"
 
 
+def memory() -> str:
+    """The memory of this machine, in words."""
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+
+
+def gpus() -> str:
+    """The GPUs of this machine by the names their driver tells, `none` where there is no such driver."""
+    told = [path.read_text() for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    lines = [line for text in told for line in text.splitlines() if line.startswith("Model:")]
+    return ", ".join(line.partition(":")[2].strip() for line in lines) or "none"
+
+
 def provenance() -> dict[str, object]:
-    """What the page says of its making: commit, machine, versions and the time of day (UTC, to the minute)."""
+    """What the page says of its making: commit, hardware, versions and the time of day (UTC, to the minute)."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     made_by = commit()
     again = [
@@ -143,4 +155,5 @@ def provenance() -> dict[str, object]:
         "pip install -c requirements.lock -e .",
         "snakemake --cores all --configfile CONFIG.yaml   # CONFIG.yaml: the settings below",
     ]
-    return {"commit": made_by, "machine": machine(), "versions": versions(), "made": now, "rerun": again}
+    hardware = {"machine": machine(), "memory": memory(), "GPUs": gpus()}
+    return {"commit": made_by, **hardware, "versions": versions(), "made": now, "rerun": again}

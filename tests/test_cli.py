@@ -262,6 +262,14 @@ def mistakes() -> dict[str, tuple[list, str]]:
             ["photo", "@page.html", "--label", "10", "--out", ">out"],
             "label: 10: expected 0 to 9",
         ),
+        "publish: a config that is not there": (
+            ["publish", "@absent.yaml", "--readme", "@page.html", "--out", ">out"],
+            "absent.yaml: not a readable YAML file",
+        ),
+        "publish: a README that is not there": (
+            ["publish", "--readme", "@absent.md", "--out", ">out"],
+            "absent.md: cannot be read",
+        ),
         "estimate: a config that is not there": (["estimate", "@absent.yaml"], "absent.yaml: not a readable YAML file"),
     }
 

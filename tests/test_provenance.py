@@ -164,7 +164,8 @@ def test_the_digest_of_a_folder_is_of_names_and_text_and_not_of_the_place(tmp_pa
 
 def test_the_page_is_told_what_made_it(tmp_path, monkeypatch):
     told = provenance.provenance()
-    assert {"commit", "machine", "versions", "made"} <= set(told)
+    assert {"commit", "machine", "memory", "GPUs", "versions", "made"} <= set(told)
+    assert told["memory"].endswith(" GiB")
     assert told["versions"]["torch"].startswith("2.")
     assert "not installed" not in told["versions"].values()
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)

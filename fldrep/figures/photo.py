@@ -7,15 +7,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from fldrep.figures import theme
+from fldrep.reference import PHOTO_MSE
 from fldrep.settings import PHOTO
 from fldrep.summaries import ERROR_NAMES, SETTING, chosen, setting_text, undefended
 
-# Normalised MSE by nominal rate of the car under GS, ConvNet-64, untrained, 24,000 iterations: the figure in the README
-# of the reference code (github.com/jeremy313/Soteria). Its Soteria is our rule `reference-script`.
-REFERENCE = {
-    "soteria": {0.4: 0.10, 0.5: 0.75, 0.6: 0.97, 0.7: 1.19, 0.8: 1.49},
-    "compression": {0.4: 0.09, 0.5: 0.12, 0.6: 0.36, 0.7: 0.41, 0.8: 0.71},
-}
 ERROR = "mse"  # the reference's; GS keeps pixels valid, so clamping would change nothing
 X_AXES = {"rate": "nominal rate", "live_rate": "effective rate: share of live features pruned"}
 
@@ -41,14 +36,14 @@ def draw(attacks: pd.DataFrame) -> Figure:
 
 
 def _draw_panel(ax: Axes, panel: pd.DataFrame, plain: pd.DataFrame, rate: str) -> None:
-    published = [error for errors in REFERENCE.values() for error in errors.values()]
+    published = [error for errors in PHOTO_MSE.values() for error in errors.values()]
     theme.error_scale([ax], pd.concat([panel[ERROR], panel[f"grey_{ERROR}"], pd.Series(published)]))
     for error in plain[ERROR]:
         ax.axhline(error, color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
     for (method, rule), rows in _series(panel):
         _draw_series(ax, rows.dropna(subset=[rate]).sort_values(rate), _look(method, rule), rate)
     if rate == "rate":
-        for method, errors in REFERENCE.items():
+        for method, errors in PHOTO_MSE.items():
             ax.plot([*errors], [*errors.values()], **_published(method))
     ax.set_xlim(-0.03 if rate == "live_rate" else 0.37, 0.83)
     theme.no_information(ax, panel, ERROR)
@@ -85,7 +80,7 @@ def _handles(rows: pd.DataFrame) -> list:
     names = {key: " · ".join(filter(None, key)) for key, _ in _series(rows)}
     ours = [Line2D([], [], **{**_look(*key), "linestyle": "-", "label": name}) for key, name in names.items()]
     theirs = [
-        Line2D([], [], **_published(method), label=f"{method}, as the reference published") for method in REFERENCE
+        Line2D([], [], **_published(method), label=f"{method}, as the reference published") for method in PHOTO_MSE
     ]
     plain = Line2D([], [], color=theme.METHOD_COLOURS["none"], linewidth=1.1, label="undefended")
     return [*ours, *theirs, plain, *theme.no_information_handles()]

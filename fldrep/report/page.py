@@ -107,15 +107,19 @@ def summary(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def times(attacks: pd.DataFrame, utility: pd.DataFrame) -> list[tuple[str, str]]:
+def seconds_spent(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, float]:
     """Seconds of computing, summed over jobs, by what they were spent on."""
-    spent = [
-        ("local training (defense included)", utility["train_s"].sum()),
-        ("evaluation", utility["evaluate_s"].sum()),
-    ]
-    spent[1:1] = [("defense inside training", utility["defense_s"].sum())]
-    spent += [(f"attack {name}", rows["runtime_s"].sum()) for name, rows in attacks.groupby("attack")]
-    return [(what, duration(seconds)) for what, seconds in spent]
+    return {
+        "local training (defense included)": float(utility["train_s"].sum()),
+        "defense inside training": float(utility["defense_s"].sum()),
+        "evaluation": float(utility["evaluate_s"].sum()),
+        **{f"attack {name}": float(rows["runtime_s"].sum()) for name, rows in attacks.groupby("attack")},
+    }
+
+
+def times(attacks: pd.DataFrame, utility: pd.DataFrame) -> list[tuple[str, str]]:
+    """`seconds_spent`, each in words."""
+    return [(what, duration(seconds)) for what, seconds in seconds_spent(attacks, utility).items()]
 
 
 def duration(seconds: float) -> str:
