@@ -31,6 +31,7 @@ Settings = Annotated[str, typer.Option(help="the config sections the job depends
 Code = Annotated[str, typer.Option(help="digest of the code, recorded in the table")]
 File = Annotated[Path, typer.Option()]
 Seed = Annotated[int, typer.Option(help="repetition of the grid")]
+ReadIfNeeded = Annotated[Path | None, typer.Option(help="needed where the figure reads it")]
 
 
 def main() -> None:
@@ -246,15 +247,26 @@ def metrics_command(
 @app.command("figures")
 def figures_command(
     figure: Annotated[str, typer.Option(help="name of the figure")],
-    attacks: File,
-    utility: File,
-    gallery: File,
     out: File,
+    attacks: ReadIfNeeded = None,
+    utility: ReadIfNeeded = None,
+    gallery: ReadIfNeeded = None,
+    leakage: ReadIfNeeded = None,
+    certificate: ReadIfNeeded = None,
+    convergence: ReadIfNeeded = None,
 ) -> None:
-    """Draw one figure from the tables."""
+    """Draw one figure from the tables that it reads."""
     from fldrep.figures import render
 
-    render(figure, {"attacks": attacks, "utility": utility, "images": gallery}, out)
+    inputs = {
+        "attacks": attacks,
+        "utility": utility,
+        "gallery": gallery,
+        "leakage": leakage,
+        "certificate": certificate,
+        "convergence": convergence,
+    }
+    render(figure, inputs, out)
 
 
 @app.command("schema")
@@ -310,6 +322,10 @@ def report_command(
     attacks: File,
     utility: File,
     claims: File,
+    leakage: File,
+    certificate: File,
+    convergence: File,
+    accounting: File,
     out: File,
     captions: Annotated[
         Path | None, typer.Option(help="folder with a sentence NAME.rst for each figure; the workflow's if not given")
@@ -321,7 +337,13 @@ def report_command(
     from fldrep.settings import Config
 
     captions = captions or (CAPTIONS if CAPTIONS.is_dir() else None)
-    write_page(parsed(Config, settings), attacks, utility, claims, figures, provenance(), out, captions)
+    analyses = {
+        "leakage": leakage,
+        "certificate": certificate,
+        "convergence": convergence,
+        "accounting": accounting,
+    }
+    write_page(parsed(Config, settings), attacks, utility, claims, analyses, figures, provenance(), out, captions)
 
 
 @app.command("publish")

@@ -23,6 +23,8 @@ ERROR = "mse_pixel"
 ERROR_NAMES = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}
 # The mean squared error of rounding pixels to 8 bits: a smaller one cannot be seen, nor saved to a picture.
 ROUNDING = 255.0**-2 / 12
+# A floor of the gap of theorem 2 below this is the solver's tolerance, not a limit.
+LEAST_FLOOR = 1e-9
 NO_INFORMATION = ("grey", "class_mean")
 
 SETTING = ["dataset", "model", "partition", "round", "sent"]
@@ -57,14 +59,29 @@ def median_interval(values: Sequence[float], seed: int = 0, groups: Sequence[int
     >>> median_interval([1.0, 2.0, 4.0, 9.0])
     Estimate(n=4, median=3.0, low=None, high=None)
     """
+    return _estimate("median", values, seed, groups)
+
+
+def mean_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+    """The mean, in the place of a median, and its 95 % bootstrap interval: for what a theorem says of a mean.
+
+    >>> mean_interval([1.0, 2.0, 6.0])
+    Estimate(n=3, median=3.0, low=None, high=None)
+    """
+    return _estimate("mean", values, seed, None)
+
+
+def _estimate(statistic: str, values: Sequence[float], seed: int, groups: Sequence[int] | None) -> Estimate:
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Estimate(0, float("nan"))
-    return Estimate(len(values), float(np.median(values)), *_bootstrap(values, seed, groups))
+    return Estimate(len(values), float(getattr(np, statistic)(values)), *_bootstrap(statistic, values, seed, groups))
 
 
-def _bootstrap(values: np.ndarray, seed: int, groups: Sequence[int] | None) -> tuple[float | None, float | None]:
-    """Both ends of the median's interval, None where there are too few groups; no groups: each value is one."""
+def _bootstrap(
+    statistic: str, values: np.ndarray, seed: int, groups: Sequence[int] | None
+) -> tuple[float | None, float | None]:
+    """Both ends of the interval, None where there are too few groups; no groups: each value is one."""
     numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(numbers)
     if len(sizes) < LEAST_FOR_INTERVAL:
@@ -72,10 +89,10 @@ def _bootstrap(values: np.ndarray, seed: int, groups: Sequence[int] | None) -> t
     order = np.argsort(numbers, kind="stable")
     table = np.full((len(sizes), sizes.max()), np.nan)  # a row a group, filled from the left
     table[np.arange(sizes.max()) < sizes[:, None]] = values[order]
-    median = np.nanmedian if np.isnan(table).any() else np.median
+    of_each = getattr(np, f"nan{statistic}" if np.isnan(table).any() else statistic)
 
     def of_groups(drawn: np.ndarray, axis: int) -> np.ndarray:
-        return median(table[np.moveaxis(drawn, axis, -1)], axis=(-2, -1))
+        return of_each(table[np.moveaxis(drawn, axis, -1)], axis=(-2, -1))
 
     resampled = stats.bootstrap(
         (np.arange(len(sizes)),),
@@ -91,6 +108,16 @@ def _bootstrap(values: np.ndarray, seed: int, groups: Sequence[int] | None) -> t
 def updates_of(rows: pd.DataFrame) -> pd.Series:
     """A number for the update that each target is in, whatever the setting. Args: rows with `PAIR` and `images`."""
     return rows.groupby([rows["seed"], rows["target"] // rows["images"]]).ngroup()
+
+
+def targets_of(rows: pd.DataFrame) -> pd.Series:
+    """A number for the attacked image of each row (and seed), whatever the restart. Args: rows with `PAIR`."""
+    return rows.groupby(PAIR).ngroup()
+
+
+def bounded(certificate: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table `certificate` that judge a bound: something was pruned, and the reconstruction is finite."""
+    return certificate[certificate["distance"].notna() & (certificate["bound_local"] > 0)]
 
 
 def share_interval(outcomes: Sequence[bool], groups: Sequence[int] | None = None) -> Estimate:

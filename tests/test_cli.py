@@ -124,7 +124,8 @@ def mistakes() -> dict[str, tuple[list, str]]:
     certified = ["--images", "@images.safetensors", "--reconstructions", "@other.safetensors", "--out", ">out"]
     deal = ["convergence", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
     tables = ["--attacks", "@attempts.parquet", "--utility", "@attempts.parquet"]
-    claims = ["--claims", "@attempts.parquet"]
+    later = ("claims", "leakage", "certificate", "convergence", "accounting")
+    claims = [word for name in later for word in (f"--{name}", "@attempts.parquet")]
     return {
         "data: an unknown source": (
             ["data", "--dataset", "mnist", "--settings", '{"sources": ["ftp"]}', "--out", ">out"],

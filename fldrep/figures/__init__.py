@@ -26,14 +26,25 @@ def _varies_updates(config: Config) -> bool:
     return len({update for entry in config.grid if entry.attacks for update in entry.updates}) > 1
 
 
+def _analyses(name: str) -> Wanted:
+    return lambda config: any(name in entry.theory for entry in config.grid)
+
+
+def _checks_convergence(config: Config) -> bool:
+    return config.theory.convergence is not None
+
+
 # Each figure: what it reads, in the order of its `draw`, and which configs have something for it to draw.
 FIGURES: dict[str, tuple[tuple[str, ...], Wanted]] = {
     "privacy_utility": (("attacks", "utility"), _always),
-    "reconstructions": (("attacks", "images"), _always),
+    "reconstructions": (("attacks", "gallery"), _always),
     "accuracy_by_round": (("utility",), _always),
     "naive_vs_adaptive": (("attacks",), _always),
     "batches": (("attacks",), _varies_updates),
     "photo": (("attacks",), _attacks_photo),
+    "leakage": (("leakage",), _analyses("leakage")),
+    "certificate": (("certificate",), _analyses("certificate")),
+    "convergence": (("convergence",), _checks_convergence),
 }
 
 
@@ -45,15 +56,16 @@ def figures_of(config: Config) -> list[str]:
 def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) -> None:
     """Draw one figure from files and write it as PNG; equal inputs give equal bytes.
 
-    Args: inputs: paths of `attacks` and `utility` (Parquet) and `images` (safetensors, the gallery); a figure reads
-    those that `FIGURES` names, and the others may be absent or None.
+    Args: inputs: paths of the tables of `records` (Parquet) and of `gallery` (safetensors) by their names; a figure
+    reads those that `FIGURES` names, and the others may be absent or None.
     Errors: `UnknownName` for a figure; `ConfigError` for an input that is needed and not given; `DataError` for a file.
     """
     from fldrep.figures.theme import save_png
     from fldrep.gallery import read_gallery
-    from fldrep.records import ATTACKS, UTILITY
+    from fldrep.records import ATTACKS, CERTIFICATE, CONVERGENCE, LEAKAGE, UTILITY
 
-    readers: dict[str, Callable] = {"attacks": ATTACKS.read, "utility": UTILITY.read, "images": read_gallery}
+    tables = (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE)
+    readers: dict[str, Callable] = {"gallery": read_gallery, **{table.name: table.read for table in tables}}
     needed, _ = named("figure", name, FIGURES)
     missing = [kind for kind in needed if inputs.get(kind) is None]
     if missing:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +19,6 @@ from fldrep.summaries import (
 )
 
 CHECKPOINT = ["dataset", "model", "partition", "round", "attack"]
-SPREAD = 0.34  # how far from its place on the axis the first and the last defense of a panel stand
 
 
 @dataclass(frozen=True)
@@ -69,16 +67,15 @@ def sweeps(attacks: pd.DataFrame) -> list[Sweep]:
 def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.Style], error: str) -> None:
     values = sorted(sweep.rows[sweep.axis].unique())
     defenses = [name for name in styles if name in set(sweep.rows["defense"])]
-    shifts = np.linspace(-SPREAD, SPREAD, len(defenses)) if len(defenses) > 1 else [0.0]
     levels = [converged(sweep.rows)[error], *(chosen(sweep.rows)[f"{guess}_{error}"] for guess in theme.LINE_OF)]
-    for name, shift in zip(defenses, shifts, strict=True):
+    for name, shift in zip(defenses, theme.side_by_side(len(defenses)), strict=True):
         cells = [sweep.rows[(sweep.rows["defense"] == name) & (sweep.rows[sweep.axis] == one)] for one in values]
         places = [place + shift for place in range(len(values))]
         usable, targets = [converged(cell) for cell in cells], [chosen(cell) for cell in cells]
         errors = [median_interval(rows[error], groups=updates_of(rows)) for rows in usable]
         shares = [share_interval(rows["recovered"], groups=updates_of(rows)) for rows in targets]
-        _draw_line(left, places, [(one.median, one.low, one.high) for one in errors], styles[name])
-        _draw_line(right, places, [(one.median, one.low, one.high) for one in shares], styles[name])
+        theme.join_estimates(left, places, errors, styles[name])
+        theme.join_estimates(right, places, shares, styles[name])
     theme.error_scale([left], pd.concat(levels))
     theme.no_information(left, chosen(sweep.rows), error)
     left.set(ylabel=f"{ERROR_NAMES[error]}\nup: better for the client")
@@ -86,10 +83,7 @@ def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.S
     left.set_title(sweep.title)
     right.set_title(counts_text(sweep.rows))
     for ax in (left, right):
-        ax.set_xticks(range(len(values)), [str(value) for value in values])
-        ax.set_xlim(-0.6, len(values) - 0.4)
-        ax.grid(False, axis="x")
-        ax.set_xlabel(sweep.label)
+        theme.places_axis(ax, values, sweep.label)
 
 
 def counts_text(rows: pd.DataFrame) -> str:
@@ -104,13 +98,3 @@ def counts_text(rows: pd.DataFrame) -> str:
     counts = "–".join(map(str, sorted({sizes.min(), sizes.max()})))
     lost = int(targets["diverged"].sum())
     return f"n = {counts}" + (f"; {lost} of {len(targets)} diverged" if lost else "")
-
-
-def _draw_line(ax: Axes, places: list[float], estimates: list[tuple], style: theme.Style) -> None:
-    """Medians or shares joined by a thin line, each with its interval where it has one."""
-    middle = [one[0] for one in estimates]
-    ax.plot(places, middle, color=style.colour, linewidth=0.8, alpha=0.6)
-    ax.plot(places, middle, **style.point, markersize=7.5, zorder=3)
-    for place, (_, low, high) in zip(places, estimates, strict=True):
-        if low is not None:
-            ax.vlines(place, low, high, color=style.colour, linewidth=1.6, zorder=2.5)

@@ -81,12 +81,12 @@ def _draw_errors(
     for line in compared.itertuples():
         cell = _cell(rows, line)
         _draw_estimate(ax, converged(cell)[error], line.Index, styles[line.defense])
-        _note(ax, line.Index, count_text(len(chosen(cell)), len(converged(cell))))
+        theme.note_beside(ax, line.Index, count_text(len(chosen(cell)), len(converged(cell))))
     plain = converged(shown[shown["method"] == "none"])[error]
     if len(plain):
         ax.axvline(plain.median(), color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
     theme.no_information(ax, chosen(shown), error, horizontal=False)
-    _name_lines(ax, compared)
+    theme.name_lines(ax, compared)
     ax.set_xlabel(f"{ERROR_NAMES[error]}; right: better for the client")
 
 
@@ -107,9 +107,9 @@ def _draw_differences(
             naive = rows[(rows["defense"] == line.defense) & (rows["attack"] == line.naive)]
             differences = paired_differences(_cell(rows, line), naive, error)
             _draw_estimate(ax, differences, line.Index, styles[line.defense])
-            _note(ax, line.Index, f"n = {len(differences)}")
+            theme.note_beside(ax, line.Index, f"n = {len(differences)}")
         elif line.defense not in adapted and line.defense != "none":
-            _note(ax, line.Index, "no adaptive attack")
+            theme.note_beside(ax, line.Index, "no adaptive attack")
     ax.axvline(0, color=theme.METHOD_COLOURS["none"], linewidth=1.1)
     ax.margins(x=0.08)
     ax.tick_params(labelleft=False)
@@ -135,22 +135,6 @@ def count_text(targets: int, usable: int) -> str:
     ('n = 18 + 2 diverged', 'n = 3')
     """
     return f"n = {usable}" + (f" + {targets - usable} diverged" if usable < targets else "")
-
-
-def _note(ax: Axes, height: int, text: str) -> None:
-    """A few words to the right of the panel, level with a line."""
-    ax.text(1.012, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=theme.GREY)
-
-
-def _name_lines(ax: Axes, compared: pd.DataFrame) -> None:
-    """Tick labels, and a thin rule between defenses."""
-    names = [f"{line.defense} · {line.attack}" for line in compared.itertuples()]
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.grid(False, axis="y")
-    changes = np.flatnonzero(compared["defense"].to_numpy()[1:] != compared["defense"].to_numpy()[:-1])
-    for change in changes:
-        ax.axhline(change + 0.5, color="#dddddd", linewidth=0.7, zorder=0.6)
 
 
 def _handles() -> list:

@@ -1,6 +1,6 @@
 """How every figure looks: one colour and marker a method, one shade a rate, the no-information line, and the PNG."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -20,28 +20,28 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fldrep.files import written_beside
-from fldrep.summaries import defenses_in_order
+from fldrep.summaries import Estimate, defenses_in_order
 
 DPI = 110
 LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column
 # The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
-_COLOURS = sns.color_palette("colorblind").as_hex()
+COLOURS = sns.color_palette("colorblind").as_hex()
 METHOD_COLOURS = {
     "none": "#222222",
-    "soteria": _COLOURS[0],
-    "compression": _COLOURS[1],
-    "gaussian": _COLOURS[2],
-    "laplace": _COLOURS[4],
+    "soteria": COLOURS[0],
+    "compression": COLOURS[1],
+    "gaussian": COLOURS[2],
+    "laplace": COLOURS[4],
 }
 METHOD_MARKERS = {"none": "X", "soteria": "o", "compression": "s", "gaussian": "D", "laplace": "v"}
 RULE_MARKERS = {"ratio": "o", "inverse": "P", "reference-notebook": "h", "reference-script": "p"}
 RULE_COLOURS = {  # where the rules of one method must be told apart; elsewhere colour is the method
-    "ratio": _COLOURS[0],
-    "inverse": _COLOURS[2],
-    "reference-notebook": _COLOURS[4],
-    "reference-script": _COLOURS[3],
+    "ratio": COLOURS[0],
+    "inverse": COLOURS[2],
+    "reference-notebook": COLOURS[4],
+    "reference-script": COLOURS[3],
 }
-OTHER_COLOUR, OTHER_MARKER = _COLOURS[7], "*"
+OTHER_COLOUR, OTHER_MARKER = COLOURS[7], "*"
 PALEST = 0.5  # share of white in the weakest rate of a method
 GREY = "#6b6b6b"
 LINE_OF = {"grey": ("grey image", "--"), "class_mean": ("mean image of the class", ":")}
@@ -128,9 +128,12 @@ class Style:
 
 
 def defense_styles(frame: pd.DataFrame) -> dict[str, Style]:
-    """The style of each defense in a table, in the order in which defenses are shown; the stronger, the darker."""
+    """The style of each defense in a table, in the order in which defenses are shown; the stronger, the darker.
+
+    A table without the column `live_rate` has no live rates in its labels.
+    """
     defenses = defenses_in_order(frame)
-    live = frame.groupby("defense")["live_rate"].agg(["min", "max"])
+    live = frame.reindex(columns=["defense", "live_rate"]).groupby("defense")["live_rate"].agg(["min", "max"])
     styles = {}
     for _, alike in defenses.groupby(["method", "rule"], sort=False):
         for place, row in enumerate(alike.itertuples()):
@@ -200,13 +203,58 @@ def no_information(ax: Axes, rows: pd.DataFrame, error: str, horizontal: bool = 
     ax.set(**{"ylim" if horizontal else "xlim": (low, high)})
 
 
-def no_information_handles() -> list[Line2D | Patch]:
-    """Legend entries for `no_information`."""
+def no_information_handles(lines_of: Mapping[str, tuple[str, str]] = LINE_OF) -> list[Line2D | Patch]:
+    """Legend entries for lines of no information and the region beyond them. Args: lines_of: as `LINE_OF`."""
     lines = [
         Line2D([], [], color=GREY, linestyle=dashes, label=f"no information: {name}")
-        for name, dashes in LINE_OF.values()
+        for name, dashes in lines_of.values()
     ]
     return [*lines, Patch(color="#000000", alpha=0.1, linewidth=0, label="no better than knowing nothing")]
+
+
+def join_estimates(
+    ax: Axes, places: Sequence[float], estimates: Sequence[Estimate], style: Style, hollow: bool = False
+) -> None:
+    """Medians or shares joined by a thin line (dashed where hollow), each with its interval where it has one."""
+    middle, dashes = [one.median for one in estimates], "--" if hollow else "-"
+    ax.plot(places, middle, color=style.colour, linestyle=dashes, linewidth=0.8, alpha=0.6)
+    ax.plot(places, middle, **(style.hollow if hollow else style.point), markersize=7.5, zorder=3)
+    for place, one in zip(places, estimates, strict=True):
+        if one.low is not None:
+            ax.vlines(place, one.low, one.high, color=style.colour, linewidth=1.6, zorder=2.5)
+
+
+def side_by_side(count: int, spread: float = 0.34) -> list[float]:
+    """How far from its place on an axis each of so many markers stands.
+
+    >>> side_by_side(1), side_by_side(3, 0.5)
+    ([0.0], [-0.5, 0.0, 0.5])
+    """
+    return np.linspace(-spread, spread, count).tolist() if count > 1 else [0.0]
+
+
+def places_axis(ax: Axes, names: Sequence[object], label: str) -> None:
+    """An axis of equally spaced places, each with its name."""
+    ax.set_xticks(range(len(names)), [str(name) for name in names])
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.grid(False, axis="x")
+    ax.set_xlabel(label)
+
+
+def name_lines(ax: Axes, lines: pd.DataFrame) -> None:
+    """Tick labels of lines of text, from the top, and a thin rule between defenses. Args: lines: defense, attack."""
+    names = [f"{line.defense} · {line.attack}" for line in lines.itertuples()]
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+    changes = np.flatnonzero(lines["defense"].to_numpy()[1:] != lines["defense"].to_numpy()[:-1])
+    for change in changes:
+        ax.axhline(change + 0.5, color="#dddddd", linewidth=0.7, zorder=0.6)
+
+
+def note_beside(ax: Axes, height: float, text: str) -> None:
+    """A few words to the right of a panel, level with a line."""
+    ax.text(1.012, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=GREY)
 
 
 def panel_grid(panels: int, columns: int, width: float, height: float, **kwargs) -> tuple[Figure, list[Axes]]:

@@ -9,10 +9,11 @@ import yaml
 
 from fldrep.errors import DataError
 from fldrep.files import written_beside
-from fldrep.records import ATTACKS, CLAIMS, UTILITY
+from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
 from fldrep.report.claims import claims_for_reading
 from fldrep.report.html import rendered
 from fldrep.report.tables import number, privacy_tables, untrained_models, utility_tables
+from fldrep.report.theory_tables import theory_tables
 from fldrep.settings import Config
 from fldrep.summaries import LEAST_FOR_INTERVAL, RUN_OF_MODEL, chosen
 
@@ -24,6 +25,9 @@ TITLES = {
     "naive_vs_adaptive": "Attacks that know of the defense",
     "batches": "Several images, several local steps",
     "photo": "The photo of the reference",
+    "leakage": "Leakage of representations",
+    "certificate": "The certificate of theorem 1",
+    "convergence": "The convergence of theorem 2",
 }
 
 
@@ -32,6 +36,7 @@ def write_page(
     attacks: Path | str,
     utility: Path | str,
     claims: Path | str,
+    analyses: Mapping[str, Path],
     figures: Sequence[Path],
     provenance: Mapping[str, object],
     out_html: Path | str,
@@ -39,8 +44,9 @@ def write_page(
 ) -> None:
     """Write the report of a grid as one HTML file, whole or not at all.
 
-    Args: attacks, utility, claims: Parquet files of these tables of `records`; figures: PNG files in the order they are
-    shown, each named after its figure; provenance: what made it, in the order shown (words, or a list or
+    Args: attacks, utility, claims: Parquet files of these tables of `records`; analyses: those of leakage, certificate,
+    convergence and accounting, by name; figures: PNG files in the order they are shown, each named after its figure;
+    provenance: what made it, in the order shown (words, or a list or
     mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;
     captions: a folder with the sentences NAME.rst of each figure.
     Errors: `DataError` for a table, figure or caption that cannot be read.
@@ -50,6 +56,7 @@ def write_page(
         ATTACKS.read(attacks),
         UTILITY.read(utility),
         CLAIMS.read(claims),
+        {table.name: table.read(analyses[table.name]) for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)},
         [_figure(Path(path), captions) for path in figures],
         provenance,
     )
@@ -62,6 +69,7 @@ def page_text(
     attacks: pd.DataFrame,
     utility: pd.DataFrame,
     claims: pd.DataFrame,
+    analyses: Mapping[str, pd.DataFrame],
     figures: Sequence[Mapping],
     provenance: Mapping,
 ) -> str:
@@ -76,6 +84,7 @@ def page_text(
         privacy=privacy_tables(attacks),
         utility=utility_tables(utility),
         untrained=untrained_models(utility),
+        theory=theory_tables(analyses),
         times=times(attacks, utility),
         facts={key: _words(value) for key, value in provenance.items() if key not in ("versions", "rerun")},
         versions=provenance.get("versions", {}),

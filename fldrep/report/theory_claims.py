@@ -15,12 +15,10 @@ from fldrep.report.evidence import (
     median_text,
 )
 from fldrep.report.tables import number
-from fldrep.summaries import SETTING, is_adaptive, median_interval
+from fldrep.summaries import LEAST_FLOOR, SETTING, bounded, is_adaptive, median_interval
 
 # "About 0.99": what rounds to it.
 ABOUT_099 = 0.985
-# A floor below this is the solver's tolerance, not a limit of the gap.
-FLOOR = 1e-9
 # Above this epsilon the odds of an attacker may grow e^20 times: a number, not a protection.
 MEANINGLESS = 20
 
@@ -83,7 +81,7 @@ def certificate(tables: Tables) -> list[Finding]:
 
 
 def _certificate(where: dict, rows: pd.DataFrame, tables: Tables) -> Finding:
-    finite = rows[rows["distance"].notna() & (rows["bound_local"] > 0)]
+    finite = bounded(rows)
     knows = finite["attack"].map({name: is_adaptive(one.preset) for name, one in tables.config.attacks.items()})
     naive, adaptive = finite[~knows.astype(bool)], finite[knows.astype(bool)]
     ratio = median_interval(finite["distance"] / finite["bound_local"])
@@ -144,7 +142,7 @@ def _convergence(where: dict, rows: pd.DataFrame, mask: str) -> Finding:
         f"with the mask's term {number(last['bound_defended'].median())}; the mean gap is "
         f"{'below it in every round' if below else 'above it in some round'}"
     )
-    if floor > FLOOR:
+    if floor > LEAST_FLOOR:
         words += (
             f"; columns never updated keep the gap above {number(floor)}, while the bound falls below that after "
             f"{number(last['crossing'].median())} steps: it cannot hold for this mask"
@@ -152,7 +150,7 @@ def _convergence(where: dict, rows: pd.DataFrame, mask: str) -> Finding:
     elif not last["bound_covers"].all():
         words += "; the mask is a bias, which the proof does not cover"
     return Finding(
-        verdict=REPRODUCED if below and floor <= FLOOR else NOT_REPRODUCED,
+        verdict=REPRODUCED if below and floor <= LEAST_FLOOR else NOT_REPRODUCED,
         measured=words,
         quantity="F(w) - F* after the last round, nats; n: repetitions x seeds",
         estimate=gap,

@@ -12,7 +12,18 @@ from safetensors.torch import save_file
 from fldrep.grid import Run
 from fldrep.imageset import ImageSet, mean_of_each_class
 from fldrep.models import build_model
-from fldrep.records import ATTACKS, ATTEMPTS, CLAIMS, SHARDS, UTILITY, Table
+from fldrep.records import (
+    ACCOUNTING,
+    ATTACKS,
+    ATTEMPTS,
+    CERTIFICATE,
+    CLAIMS,
+    CONVERGENCE,
+    LEAKAGE,
+    SHARDS,
+    UTILITY,
+    Table,
+)
 from fldrep.settings import DefenseSettings
 from fldrep.tensors import read_tensors, write_checkpoints, write_tensors
 
@@ -50,9 +61,14 @@ COMMANDS = {
     " --gallery gallery.safetensors --out >out.png",
     "reconstructions": "--figure reconstructions --attacks attacks.parquet --utility utility.parquet"
     " --gallery gallery.safetensors --out >out.png",
-    "report": "--attacks attacks.parquet --utility utility.parquet --claims claims.parquet --out >out.html"
-    " figure.png --captions captions",
+    "leakage": "--figure leakage --leakage leakage.parquet --out >out.png",
+    "report": "--attacks attacks.parquet --utility utility.parquet --claims claims.parquet --leakage leakage.parquet"
+    " --certificate certificate.parquet --convergence convergence.parquet --accounting accounting.parquet"
+    " --out >out.html figure.png --captions captions",
 }
+
+
+FIGURES = ("reconstructions", "leakage")  # commands that are the stage `figures`
 
 
 def spoilt(path, content: bytes | None = None, cut: int | None = None):
@@ -253,10 +269,12 @@ CASES = [
     ),
     ("reconstructions", "gallery.safetensors", "a web page", lambda p: spoilt(p, HTML), NOT_ST),
     ("reconstructions", "gallery.safetensors", "missing", lambda p: spoilt(p), f"{NOT_ST}.*No such file"),
+    ("leakage", "leakage.parquet", "another table", lambda p: ATTEMPTS.write([], p), "expected 'leakage'"),
     ("report", "utility.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'utility'"),
     ("report", "utility.parquet", "cut", lambda p: spoilt(p, cut=9), NOT_PARQUET),
     ("report", "claims.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
     ("report", "claims.parquet", "another version", lambda p: table(p, version="0"), "version 0, expected 'claims'"),
+    ("report", "accounting.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'accounting'"),
     ("report", "figure.png", "missing", lambda p: spoilt(p), "no readable figure"),
     ("report", "figure.png", "another picture format", lambda p: spoilt(p, b"GIF89a"), "not a whole PNG file"),
     ("report", "figure.png", "cut", lambda p: spoilt(p, cut=5), "not a whole PNG file"),
@@ -287,7 +305,8 @@ def files(tmp_path):
     trained = row(UTILITY, **run, test_images=10, code="x")
     ATTACKS.write([done], tmp_path / "attacks.parquet")
     UTILITY.write([trained], tmp_path / "utility.parquet")
-    CLAIMS.write([], tmp_path / "claims.parquet")
+    for empty in (CLAIMS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING):
+        empty.write([], tmp_path / f"{empty.name}.parquet")
     UTILITY.write([trained], tmp_path / HISTORY)
     ATTEMPTS.write([{name: done[name] for name in ATTEMPTS.names}], tmp_path / f"{BLOCK}.parquet")
     pictures = {"originals": torch.zeros(1, 1, 28, 28), "images": torch.zeros(1, 1, 1, 28, 28)}
@@ -307,7 +326,7 @@ def _picture(path):
 
 def arguments(command: str, folder) -> list[str]:
     """The command's words, inputs in a folder, outputs (`>name`) in a new folder below it."""
-    stage = "figures" if command == "reconstructions" else command
+    stage = "figures" if command in FIGURES else command
     words = [re.sub("^>", f"{folder}/made/", word) for word in COMMANDS[command].split()]
     words = [str(folder / word) if (folder / word).exists() else word for word in words]
     settings = [] if stage == "figures" else ["--settings", json.dumps(SETTINGS[stage])]

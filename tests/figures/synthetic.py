@@ -182,3 +182,13 @@ def accounting_table(epsilon, defense="gaussian-2") -> pd.DataFrame:
         }
         for server in ("each-update", "sum-only")
     ])  # fmt: skip
+
+
+def analysis_tables() -> dict[str, pd.DataFrame]:
+    """Every table of the theory stage, small."""
+    return {
+        "leakage": leakage_table({1: 1.0, 32: 0.7}, defenses=("none", "soteria-80")),
+        "certificate": certificate_table({"gs": 2.0, "gs-masked": 0.6}),
+        "convergence": convergence_table(0.1, floor=0.01),
+        "accounting": accounting_table(3.5),
+    }

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fldrep.figures import photo, theme
 from fldrep.records import ATTACKS
@@ -67,12 +66,7 @@ def test_a_diverged_attack_is_hollow_and_carries_no_line(attacks):
     assert joined == [[[0.4, 1.4]]]
 
 
-def test_nothing_is_cut_off_and_other_data_sets_are_left_out(attacks, synthetic):
+def test_nothing_is_cut_off_and_other_data_sets_are_left_out(attacks, synthetic, assert_whole):
     figure = photo.draw(pd.concat([attacks, synthetic.attack_table(2)], ignore_index=True))
     assert len(figure.axes) == 2
-    with theme.theme():
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        figure.draw_without_rendering()
-    for artist in (*figure.axes, *figure.legends):
-        box = artist.get_tightbbox(renderer)
-        assert min(box.x0, box.y0, figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) > -1, artist
+    assert_whole(figure)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from fldrep.errors import DataError
 from fldrep.figures import FIGURES
-from fldrep.records import ATTACKS, CLAIMS, UTILITY
-from fldrep.report import tables
+from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
+from fldrep.report import tables, theory_tables
 from fldrep.report.page import TITLES, caption_of, duration, page_text, summary, times, write_page
 from fldrep.settings import parse_config
 
@@ -32,6 +32,7 @@ PROVENANCE = {
     "versions": {"torch": "2.14.1"},
     "rerun": ["snakemake --cores 2"],
 }
+ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x>"
 
@@ -67,19 +68,36 @@ def small(synthetic):
     return attacks, synthetic.utility_table(settings, defenses, seeds=(0, 1))
 
 
-def written(tmp_path, attacks, utility, captions=CAPTIONS):
+@pytest.fixture
+def analyses(synthetic):
+    """The tables of the theory stage."""
+    return synthetic.analysis_tables()
+
+
+def without_rows():
+    return {name: pd.DataFrame(columns=table.names) for name, table in ANALYSES.items()}
+
+
+def written(tmp_path, attacks, utility, captions=CAPTIONS, analyses=None):
     ATTACKS.write(attacks, tmp_path / "attacks.parquet")
     UTILITY.write(utility, tmp_path / "utility.parquet")
     CLAIMS.write(CLAIMED, tmp_path / "claims.parquet")
+    for name, rows in (analyses or without_rows()).items():
+        ANALYSES[name].write(rows, tmp_path / f"{name}.parquet")
     figures = []
     for name in FIGURES:
         figures.append(tmp_path / f"{name}.png")
         Image.new("RGB", (30, 20), (len(name), 0, 0)).save(figures[-1])
     out = tmp_path / "report.html"
     config = parse_config(CONFIG)
-    tables = (tmp_path / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
-    write_page(config, *tables, figures, PROVENANCE, out, captions)
+    write_page(config, *inputs_in(tmp_path), figures, PROVENANCE, out, captions)
     return out.read_text(encoding="utf-8"), figures
+
+
+def inputs_in(folder):
+    """The paths that a page is made of, but for figures."""
+    tables = (folder / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
+    return *tables, {name: folder / f"{name}.parquet" for name in ANALYSES}
 
 
 def test_the_page_is_whole_and_asks_the_network_for_nothing(small, tmp_path):
@@ -105,11 +123,13 @@ def test_claims_stand_on_the_page_with_their_verdicts(small, tmp_path):
         assert expected in words
 
 
-def test_links_lead_to_sections(small, tmp_path):
-    page = Seen(written(tmp_path, *small)[0])
+@pytest.mark.parametrize("theory", [True, False])
+def test_links_lead_to_sections(small, tmp_path, analyses, theory):
+    page = Seen(written(tmp_path, *small, analyses=analyses if theory else None)[0])
     names = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"}
     assert links == names >= set(FIGURES)
+    assert ("theory" in names) == theory
 
 
 def test_every_figure_has_a_title_and_a_caption_in_sentences(small, tmp_path):
@@ -136,18 +156,23 @@ def test_origin_versions_times_and_commands_are_shown(small, tmp_path):
         assert expected in words
 
 
-def test_hostile_words_are_escaped_wherever_they_come_from(small):
+def test_hostile_words_are_escaped_wherever_they_come_from(small, analyses):
     attacks, utility = small
     attacks = attacks.assign(attack=HOSTILE, model=HOSTILE, defense=attacks["defense"] + HOSTILE)
     utility = utility.assign(model=HOSTILE, dataset=HOSTILE, defense=utility["defense"] + HOSTILE)
     figure = {"name": HOSTILE, "title": HOSTILE, "caption": HOSTILE, "width": 1, "height": 1, "data": HOSTILE}
     provenance = {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}, "rerun": [HOSTILE]}
     config = {"name": HOSTILE, HOSTILE: HOSTILE}
+    words = ("dataset", "model", "partition", "defense", "attack", "mask", "server", "sampling", "guarantee")
+    hostile = {
+        name: rows.assign(**{word: HOSTILE for word in words if word in rows}) for name, rows in analyses.items()
+    }
     text = page_text(
         config,
         attacks,
         pd.concat([utility, utility[utility["round"] == 0].assign(model="x")]),
         CLAIMED.assign(measured=HOSTILE, said=HOSTILE, source=HOSTILE, scale=HOSTILE),
+        hostile,
         [figure],
         provenance,
     )
@@ -155,7 +180,7 @@ def test_hostile_words_are_escaped_wherever_they_come_from(small):
     assert {tag for tag, _ in page.tags} & {"script"} == set()
     assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == ["data:image/png;base64," + HOSTILE]
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
-    assert "".join(page.words).count("<script>alert(1)</script>") >= 10
+    assert "".join(page.words).count("<script>alert(1)</script>") >= 30
 
 
 def test_a_privacy_row_by_hand(small):
@@ -228,9 +253,17 @@ def test_counts_and_times(small):
 
 def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
     utility = synthetic.utility_table((("cifar10", "convnet-16", "iid", 0),))
-    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, CLAIMED[:0], [], {})
+    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, CLAIMED[:0], without_rows(), [], {})
     assert "No attack was run." in text
     assert "No model was trained." in text
+    assert ">Theory<" not in text
+
+
+def test_only_analyses_with_rows_are_on_the_page(small, analyses, tmp_path):
+    chosen = {**without_rows(), "accounting": analyses["accounting"]}
+    words = Seen(written(tmp_path, *small, analyses=chosen)[0]).words
+    titles = [theory_tables.ANALYSES[name][0] for name in ANALYSES]
+    assert [title for title in titles if title in words and title not in TITLES.values()] == ["Privacy spent"]
 
 
 @pytest.mark.parametrize("content", [None, b"GIF89a"])
@@ -240,7 +273,6 @@ def test_what_is_no_picture_is_named_and_leaves_nothing(small, tmp_path, content
     if content:
         bad.write_bytes(content)
     out = tmp_path / "other.html"
-    tables = (tmp_path / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
     with pytest.raises(DataError, match=r"bad\.png"):
-        write_page(parse_config(CONFIG), *tables, [bad], {}, out)
+        write_page(parse_config(CONFIG), *inputs_in(tmp_path), [bad], {}, out)
     assert not out.exists()

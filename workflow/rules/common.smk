@@ -61,7 +61,7 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
             print(line, file=sys.stderr)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
-# What claims are judged on, and the config as a command names it in the workflow's folder.
+# What claims are judged on and the page shows, and the config as a command names it in the workflow's folder.
 CLAIM_TABLES = (
     "attacks",
     "utility",

@@ -3,6 +3,9 @@ rule figures:
         attacks=rules.metrics.output.attacks,
         utility=rules.metrics.output.utility,
         gallery=rules.metrics.output.gallery,
+        leakage=rules.metrics.output.leakage,
+        certificate=rules.metrics.output.certificate,
+        convergence=rules.metrics.output.convergence,
     output:
         report(
             f"{REPORTS}/figures/{{figure}}.png",
@@ -23,4 +26,5 @@ rule figures:
         code=lambda wildcards: code_digest(f"fldrep.figures.{wildcards.figure}"),
     shell:
         "python -m fldrep figures --figure {wildcards.figure} --attacks {input.attacks:q} --utility {input.utility:q} "
-        "--gallery {input.gallery:q} --out {output:q} > {log:q} 2>&1"
+        "--gallery {input.gallery:q} --leakage {input.leakage:q} --certificate {input.certificate:q} "
+        "--convergence {input.convergence:q} --out {output:q} > {log:q} 2>&1"

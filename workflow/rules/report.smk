@@ -28,8 +28,7 @@ rule claims:
 
 rule report:
     input:
-        attacks=rules.metrics.output.attacks,
-        utility=rules.metrics.output.utility,
+        **{name: getattr(rules.metrics.output, name) for name in CLAIM_TABLES},
         claims=rules.claims.output.table,
         figures=expand(rules.figures.output, figure=figures_of(CONFIG)),
     output:
@@ -50,4 +49,5 @@ rule report:
         code=code_digest("fldrep.report.page"),
     shell:
         "python -m fldrep report --settings {params.settings:q} --attacks {input.attacks:q} --utility {input.utility:q} "
-        "--claims {input.claims:q} --out {output:q} {input.figures:q} > {log:q} 2>&1"
+        "--claims {input.claims:q} --leakage {input.leakage:q} --certificate {input.certificate:q} "
+        "--convergence {input.convergence:q} --accounting {input.accounting:q} --out {output:q} {input.figures:q} > {log:q} 2>&1"
