@@ -11,6 +11,7 @@ from fldrep.figures import theme
 from fldrep.summaries import LEAST_FOR_INTERVAL, median_interval
 
 PANEL = ["dataset", "model", "partition"]
+SIDE_BY_SIDE = 10  # with more defenses each panel has a row of its own, and smaller markers
 LINES = {"public": ("mean of public images; an even guess", "--")}
 
 
@@ -61,8 +62,9 @@ def draw(leakage: pd.DataFrame) -> Figure:
     shown = [
         (key, quantity, view) for key, rows in leakage.groupby(PANEL) for quantity in QUANTITIES for view in views(rows)
     ]
-    figure, axes = theme.panel_grid(len(shown), 2, width=5.4, height=3.2)
     styles = theme.defense_styles(leakage)
+    columns, width = (2, 5.4) if len(styles) <= SIDE_BY_SIDE else (1, 13)
+    figure, axes = theme.panel_grid(len(shown), columns, width=width, height=3.2)
     for ax, (key, quantity, view) in zip(axes, shown, strict=True):
         _draw_panel(ax, view, quantity, styles)
         ax.set_title(" · ".join([*key, view.fixed]) + f", n = {counts_text(view, quantity.filled)}")
@@ -98,7 +100,8 @@ def _draw_panel(ax: Axes, view: View, quantity: Quantity, styles: dict[str, them
         places = [place + shift for place in range(len(values))]
         for column in _columns(own, quantity):
             cells = [own.loc[own[view.axis] == one, column].dropna() for one in values]
-            _draw_cells(ax, places, cells, styles[name], hollow=column == quantity.hollow)
+            size = 7.5 if len(styles) <= SIDE_BY_SIDE else 4.5
+            _draw_cells(ax, places, cells, styles[name], column == quantity.hollow, size)
     theme.places_axis(ax, values, view.label)
     ax.set_ylabel(quantity.words)
     if quantity.filled == "label_accuracy":
@@ -112,12 +115,14 @@ def _columns(rows: pd.DataFrame, quantity: Quantity) -> list[str]:
     return [quantity.filled] if same else [quantity.filled, quantity.hollow]
 
 
-def _draw_cells(ax: Axes, places: list[float], cells: list[pd.Series], style: theme.Style, hollow: bool) -> None:
+def _draw_cells(
+    ax: Axes, places: list[float], cells: list[pd.Series], style: theme.Style, hollow: bool, size: float
+) -> None:
     """Medians of cells, joined, with their intervals; where a cell is too small for one, its values as points."""
     for place, cell in zip(places, cells, strict=True):
         if len(cell) < LEAST_FOR_INTERVAL:
             ax.plot([place] * len(cell), cell, ".", color=style.colour, alpha=0.45, markersize=4.5)
-    theme.join_estimates(ax, places, [median_interval(cell) for cell in cells], style, hollow)
+    theme.join_estimates(ax, places, [median_interval(cell) for cell in cells], style, hollow, size)
 
 
 def _no_information(ax: Axes, levels: pd.Series) -> None:

@@ -213,12 +213,17 @@ def no_information_handles(lines_of: Mapping[str, tuple[str, str]] = LINE_OF) ->
 
 
 def join_estimates(
-    ax: Axes, places: Sequence[float], estimates: Sequence[Estimate], style: Style, hollow: bool = False
+    ax: Axes,
+    places: Sequence[float],
+    estimates: Sequence[Estimate],
+    style: Style,
+    hollow: bool = False,
+    size: float = 7.5,
 ) -> None:
     """Medians or shares joined by a thin line (dashed where hollow), each with its interval where it has one."""
     middle, dashes = [one.median for one in estimates], "--" if hollow else "-"
     ax.plot(places, middle, color=style.colour, linestyle=dashes, linewidth=0.8, alpha=0.6)
-    ax.plot(places, middle, **(style.hollow if hollow else style.point), markersize=7.5, zorder=3)
+    ax.plot(places, middle, **(style.hollow if hollow else style.point), markersize=size, zorder=3)
     for place, one in zip(places, estimates, strict=True):
         if one.low is not None:
             ax.vlines(place, one.low, one.high, color=style.colour, linewidth=1.6, zorder=2.5)

@@ -96,15 +96,15 @@ ACCOUNTING_HEADS = [
         "each-update: sees what every client sends; sum-only: sees only the sum (secure aggregation, not run here)",
     ),
     ("guarantee", "what a client may rely on over the whole training, against the replacement of its whole data"),
-    ("sampling", "how clients are drawn"),
+    ("epsilon", "spent over the training, at this delta"),
+    ("delta", "probability that the guarantee with epsilon fails"),
+    ("pure epsilon", "the same with a delta of 0, where there is one"),
     ("noise", "standard deviation of the noise on each gradient entry"),
     ("clip", "L2 norm that an update is scaled down to"),
+    ("multiplier", "standard deviation of the noise / what replacing a client's data moves at most"),
     ("rounds", "federated rounds"),
     ("part in", "rounds that the client takes part in, at most"),
-    ("multiplier", "standard deviation of the noise / what replacing a client's data moves at most"),
-    ("delta", "probability that the guarantee with epsilon fails"),
-    ("epsilon", "spent over the training, at this delta"),
-    ("pure epsilon", "the same with a delta of 0, where there is one"),
+    ("sampling", "how clients are drawn"),
 ]
 
 
@@ -231,7 +231,7 @@ def _convergence_row(mask: str, cell: pd.DataFrame) -> list[str]:
 
 def accounting_tables(accounting: pd.DataFrame) -> list[TextTable]:
     """One table a data set, one row a model, partition, defense and server; seeds that spend the same are one row."""
-    return _tables(accounting, ["dataset"], _accounting_rows, ACCOUNTING_HEADS, 6)
+    return _tables(accounting, ["dataset"], _accounting_rows, ACCOUNTING_HEADS, 5)
 
 
 def _accounting_rows(rows: pd.DataFrame) -> list[list[str]]:
@@ -248,15 +248,15 @@ def _accounting_row(row) -> list[str]:
         row.defense,
         row.server,
         row.guarantee,
-        row.sampling,
+        number(row.epsilon),
+        number(row.delta),
+        number(row.epsilon_pure),
         nominal_text(None, row.std),
         number(row.clip),
+        number(row.noise_multiplier),
         str(row.rounds),
         str(row.participations),
-        number(row.noise_multiplier),
-        number(row.delta),
-        number(row.epsilon),
-        number(row.epsilon_pure),
+        row.sampling,
     ]
 
 

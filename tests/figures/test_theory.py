@@ -35,6 +35,7 @@ def level(ax, colour):
 def leaked(synthetic):
     """Two defenses at two rounds; Soteria's correlation is half as large, and its label accuracy too."""
     table = synthetic.leakage_table(CORRELATION, defenses=BOTH, rounds=(0, 5), sizes=tuple(CORRELATION), batches=8)
+    table.loc[table["batch"] == 7, ["correlation", "label_accuracy"]] = 0.1  # far off, so that a mean is no median
     defended, later = table["method"] == "soteria", table["round"] == 5
     table.loc[~defended, "correlation_kept"] = table.loc[~defended, "correlation"]
     table.loc[defended, ["correlation", "label_accuracy"]] *= 0.5
@@ -99,6 +100,7 @@ def test_leakage_intervals_need_eight_batches(synthetic, batches, intervals):
 def certified(synthetic):
     """Two attacks, one nearer than the paper's bound; one row that nothing was pruned of, one that is not finite."""
     table = synthetic.certificate_table({"gs": 2.0, "gs-masked": 0.6}, targets=9).astype({"holds_local": object})
+    table.loc[table["target"] == 8, ["distance", "bound_segment"]] *= 0.9  # far off, so that a mean is no median
     table.loc[(table["attack"] == "gs") & (table["target"] == 0), ["bound_local", "holds_local"]] = [0.0, True]
     table.loc[(table["attack"] == "gs") & (table["target"] == 1), ["distance", "holds_local"]] = [np.nan, None]
     return table
@@ -162,7 +164,7 @@ def test_no_valid_image_is_beyond_the_farthest(certified):
 
 def test_gaps_bounds_and_floor_stand_at_their_numbers(synthetic):
     table = synthetic.convergence_table(0.1, bound=2.0, floor=0.01)
-    table["gap"] += 0.001 * table["repetition"]
+    table["gap"] += 0.001 * table["repetition"] ** 2  # so that the mean, which the theorem bounds, is not the median
     plain, masked = convergence.draw(table).axes
     colour = convergence.MASK_COLOURS["soteria"]
     own = table[table["mask"] == "soteria-40"]
@@ -199,6 +201,15 @@ CASES = {
     "leakage": (
         ("one batch", lambda make: make.leakage_table({1: 0.9}, rounds=(0,), sizes=(1,), batches=1)),
         ("no correlation", lambda make: make.leakage_table({1: np.nan, 2: 0.5}, rounds=(0,), sizes=(1, 2))),
+        (
+            "more defenses than stand side by side",
+            lambda make: pd.concat(
+                [
+                    make.leakage_table({1: 1.0, 2: 0.9}, rounds=(0,), sizes=(1, 2)).assign(defense=f"none-{number}")
+                    for number in range(leakage.SIDE_BY_SIDE + 1)
+                ]
+            ),
+        ),
         ("every defense", lambda make: make.leakage_table({1: 1.0, 2: 0.9}, defenses=make.DEFENSES, sizes=(1, 2))),
     ),
     "certificate": (
