@@ -98,7 +98,7 @@ def finish(run: Finished, synthetic) -> None:
     pictures[0].parent.mkdir()
     for number, path in enumerate(pictures):
         Image.linear_gradient("L").rotate(90 * number).convert("RGBA").save(path)
-    shown = (paths["attacks"], paths["utility"], run.reports / "claims.parquet", pictures, MADE)
+    shown = (paths["attacks"], paths["utility"], run.reports / "claims.parquet", paths, pictures, MADE)
     write_page(config, *shown, run.reports / "report.html")
 
 
