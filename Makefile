@@ -5,7 +5,7 @@ CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN     = $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test lint bench publish schema clean
+.PHONY: env demo test test-faults test-slurm lint bench publish schema clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -21,8 +21,14 @@ demo: env  ## real data, every stage, figures, the page
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo "The page: $(CURDIR)/reports/demo/report.html"
 
-test: env  ## the test suite
-	$(BIN)/python -m pytest -n $(CORES)
+test: env  ## the test suite, but for the two below
+	$(BIN)/python -m pytest -n $(CORES) --ignore tests/faults --ignore tests/slurm
+
+test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: every case; half an hour
+	$(BIN)/python -m pytest -n $(CORES) -m "" tests/faults tests/test_devices.py tests/test_leftovers.py tests/attack/test_resume.py tests/train/test_resume.py
+
+test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
+	$(BIN)/python -m pytest -m "" tests/slurm -rs
 
 lint: env
 	$(BIN)/ruff check .

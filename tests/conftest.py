@@ -1,5 +1,197 @@
-"""One torch thread a test process: the suite runs in parallel over processes."""
+"""One torch thread a test process; Snakemake as a user calls it, and one finished run of tiny.yaml for all tests."""
 
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
 import torch
+import yaml
 
-torch.set_num_threads(1)
+from fldrep.tensors import read_tensors
+
+torch.set_num_threads(1)  # the suite runs in parallel over processes
+
+ROOT = Path(__file__).parent.parent
+TINY = Path(__file__).parent / "workflow" / "tiny.yaml"
+HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"
+TIME_LIMIT_S = 900  # a machine busy with other work may be ten times slower than a free one
+
+
+@dataclass(frozen=True)
+class Snakemake:
+    """One call and what came of it."""
+
+    code: int
+    text: str
+
+    @property
+    def jobs(self) -> dict[str, set[str]]:
+        """What a `--summary` says would be made, by rule."""
+        assert self.code == 0, self.text
+        table = self.text.partition(HEAD)[2].splitlines()
+        assert len(table) > 1, self.text
+        columns = HEAD.split("\t")
+        rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in table[1:] if line.count("\t") == 5]
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            assert row["plan"] in ("update pending", "no update"), row
+            if row["plan"] == "update pending":
+                found.setdefault(row["rule"], set()).add(row["output_file"])
+        return found
+
+    @property
+    def attacks(self) -> set[str]:
+        """`defense/attack/block` of each attack job."""
+        pattern = r"([^/]+)/seed-\d+/round-\d+/single/([^/]+)/block-(\d+)\.\w+$"
+        return {"/".join(re.search(pattern, output).groups()) for output in self.jobs.get("attack", [])}
+
+    @property
+    def trainings(self) -> set[str]:
+        """`model/defense` of each training job."""
+        pattern = r"train/[^/]+/([^/]+)/[^/]+/([^/]+)/seed"
+        return {"/".join(re.search(pattern, output).groups()) for output in self.jobs.get("train", [])}
+
+
+def words_of(*arguments: object, folder: Path, source: Path) -> list[str]:
+    """The command with the workflow of `source` and results in `folder`, by the tests' own Python."""
+    command = [sys.executable, "-m", "snakemake", "-s", source / "workflow/Snakefile", "-d", folder, *arguments]
+    return [str(part) for part in command]
+
+
+def environment() -> dict[str, str]:
+    """That of the tests, with their own Python first on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run_snakemake(*arguments: object, folder: Path, source: Path = ROOT, cwd: Path | None = None) -> Snakemake:
+    """Call Snakemake with the workflow of `source`, results in `folder`."""
+    done = subprocess.run(
+        words_of(*arguments, folder=folder, source=source),
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIME_LIMIT_S,
+    )
+    return Snakemake(done.returncode, done.stdout)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command under way, in a session of its own, as a terminal starts it; what it says goes to a file."""
+
+    process: subprocess.Popen
+    log: Path
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def succeeds(self, within_s: float = TIME_LIMIT_S) -> None:
+        assert self.process.wait(within_s) == 0, self.text[-5000:]
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    """The function `run_snakemake`."""
+    return run_snakemake
+
+
+@pytest.fixture
+def start(tmp_path):
+    """The same, not waited for: `start(*arguments, folder, source)`; killed at the end if it still lives."""
+    begun = []
+
+    def start(*arguments: object, folder: Path, source: Path, python: Path | None = None) -> Started:
+        words = words_of(*arguments, folder=folder, source=source)
+        environ = environment()
+        if python:
+            words[0], environ["PATH"] = str(python), os.pathsep.join([str(python.parent), environ["PATH"]])
+        log = tmp_path / f"said-{len(begun)}.txt"
+        with log.open("w") as said:
+            process = subprocess.Popen(words, stdout=said, stderr=said, env=environ, start_new_session=True)
+        begun.append(process)
+        return Started(process, log)
+
+    yield start
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def numbers():
+    """Every table (without seconds and device) and every tensor that a run made, as text, by file."""
+
+    def numbers(folder: Path) -> dict[str, str]:
+        found = {}
+        for path in sorted((folder / "results").rglob("*.parquet")):
+            table = pd.read_parquet(path)
+            measured = [name for name in table.columns if name.endswith("_s") or name == "device"]
+            found[str(path.relative_to(folder))] = table.drop(columns=measured).to_dict("list")
+        for path in sorted((folder / "results").rglob("*.safetensors")):
+            found[str(path.relative_to(folder))] = {name: one.tolist() for name, one in read_tensors(path).items()}
+        return {name: repr(value) for name, value in found.items()}  # as text, NaN equals NaN
+
+    return numbers
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """tiny.yaml as a dictionary to change."""
+    return yaml.safe_load(TINY.read_text())
+
+
+def copied(source: Path, to: Path) -> Path:
+    """A copy of the package and the workflow, made in another folder."""
+    for part in ("fldrep", "workflow"):
+        shutil.copytree(source / part, to / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return to
+
+
+@pytest.fixture(scope="session", name="copied")
+def copied_fixture():
+    """The function `copied`."""
+    return copied
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its folder, the code that made it, and what it printed."""
+
+    folder: Path
+    source: Path
+    text: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Finished:
+    """A run of tiny.yaml, made once even if several test processes ask for it.
+
+    It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
+    Tests may plan in its folder (dry runs), and must not change it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder, source, said = shared / "a finished run", shared / "code that ran", shared / "said.txt"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            for left in (folder, source):
+                shutil.rmtree(left, ignore_errors=True)
+            copied(ROOT, source)
+            run = run_snakemake("--cores", 2, "--configfile", TINY, folder=folder, source=source)
+            assert run.code == 0, run.text[-6000:]
+            said.write_text(run.text)
+    return Finished(folder, source, said.read_text())

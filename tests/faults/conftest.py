@@ -87,19 +87,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# Tiny data sets in the official formats, and Snakemake as a user calls it.
+# Tiny data sets in the official formats.
 _data = _module(ROOT / "tests" / "data" / "conftest.py")
-_workflow = _module(ROOT / "tests" / "workflow" / "conftest.py")
 world, build = _data.world, _data.build
-
-
-@pytest.fixture(scope="session")
-def snakemake():
-    """Snakemake with results in `folder`: its exit code and what it printed."""
-    return _workflow.snakemake
-
-
-@pytest.fixture
-def tiny() -> dict:
-    """The smallest config that runs every stage, as a dictionary to change."""
-    return _workflow.yaml.safe_load(_workflow.TINY.read_text())

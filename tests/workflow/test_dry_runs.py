@@ -26,12 +26,12 @@ def counted(text: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_config_plans_the_jobs_of_its_grid(call, tmp_path, path):
+def test_every_config_plans_the_jobs_of_its_grid(snakemake, tmp_path, path):
     raw = {**yaml.safe_load(path.read_text()), "seeds": [0]}  # three seeds plan as one does, in three times the time
     shutil.copytree(ROOT / "config/photos", tmp_path / "config/photos")  # as a deployed workflow has it
     one_seed = tmp_path / path.name
     one_seed.write_text(yaml.safe_dump(raw))
-    found = call("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
+    found = snakemake("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
     assert found.code == 0, found.text[-3000:]
     jobs = grid.grid_of(read_config(one_seed))
     dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs} | {astuple(deal) for deal in jobs.deals}
@@ -57,10 +57,10 @@ def deployed(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_config_on_the_command_line_replaces_the_papers(call, deployed):
-    without = call("results/paper/data/mnist.safetensors", "--summary", folder=deployed)
+def test_a_config_on_the_command_line_replaces_the_papers(snakemake, deployed):
+    without = snakemake("results/paper/data/mnist.safetensors", "--summary", folder=deployed)
     assert without.jobs == {"data": {"results/paper/data/mnist.safetensors"}}
-    found = call("--summary", "--configfile", DEMO, folder=deployed)
+    found = snakemake("--summary", "--configfile", DEMO, folder=deployed)
     demo, paper = read_config(DEMO), read_config(ROOT / "config/config.yaml")
     only_paper = {*paper.defenses, *paper.models, *paper.attacks} - {*demo.defenses, *demo.models, *demo.attacks}
     assert only_paper, "this test needs a name that only the paper's config has"
@@ -70,35 +70,35 @@ def test_a_config_on_the_command_line_replaces_the_papers(call, deployed):
     assert not [output for output in made if "/paper/" in output]
 
 
-def test_single_keys_on_the_command_line_win_over_the_file(call, tmp_path):
-    found = call("--summary", "--configfile", TINY, "--config", "name=other", folder=tmp_path)
+def test_single_keys_on_the_command_line_win_over_the_file(snakemake, tmp_path):
+    found = snakemake("--summary", "--configfile", TINY, "--config", "name=other", folder=tmp_path)
     assert found.jobs["report"] == {"reports/other/report.html"}
     assert all(output.startswith("results/other/") for output in found.jobs["train"])
 
 
-def test_one_figure_as_target_plans_no_other_figure_and_no_page(call, tmp_path):
+def test_one_figure_as_target_plans_no_other_figure_and_no_page(snakemake, tmp_path):
     target = "reports/tiny/figures/accuracy_by_round.png"
-    found = call(target, "--summary", "--configfile", TINY, folder=tmp_path)
+    found = snakemake(target, "--summary", "--configfile", TINY, folder=tmp_path)
     assert found.jobs["figures"] == {target}
     assert "report" not in found.jobs
 
 
-def test_one_training_run_as_target_plans_its_data_and_nothing_else(call, tmp_path):
+def test_one_training_run_as_target_plans_its_data_and_nothing_else(snakemake, tmp_path):
     target = "results/tiny/train/mnist/lenet/iid/none/seed-0/history.parquet"
-    found = call(target, "--summary", "--configfile", TINY, folder=tmp_path)
+    found = snakemake(target, "--summary", "--configfile", TINY, folder=tmp_path)
     assert {rule: len(outputs) for rule, outputs in found.jobs.items()} == {"data": 1, "partition": 1, "train": 2}
 
 
-def test_it_runs_from_any_folder_with_a_name_that_needs_quoting(call, tmp_path):
+def test_it_runs_from_any_folder_with_a_name_that_needs_quoting(snakemake, tmp_path):
     elsewhere, results = tmp_path / "else where", tmp_path / "it's here"
     elsewhere.mkdir()
-    found = call("-n", "--configfile", TINY, folder=results, cwd=elsewhere)
+    found = snakemake("-n", "--configfile", TINY, folder=results, cwd=elsewhere)
     assert found.code == 0, found.text
     assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", "0"), ("cuda", "1")])
-def test_a_gpu_is_asked_for_only_where_the_config_wants_one(call, tmp_path, device, asked):
+def test_a_gpu_is_asked_for_only_where_the_config_wants_one(snakemake, tmp_path, device, asked):
     source = tmp_path / "source"
     for part in ("fldrep", "workflow"):
         shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -106,7 +106,7 @@ def test_a_gpu_is_asked_for_only_where_the_config_wants_one(call, tmp_path, devi
     rule.write_text(re.sub(r"    message:\n( {8}.*\n)+", "", rule.read_text()))
     config = tmp_path / "gpu.yaml"
     config.write_text(TINY.read_text().replace("device: cpu", f"device: {device}"))
-    said = call("-n", "--configfile", config, folder=tmp_path / "run", source=source).text
+    said = snakemake("-n", "--configfile", config, folder=tmp_path / "run", source=source).text
     attacks = re.findall(r"^rule attack:\n(?:.+\n)*?    resources: (.*)$", said, re.MULTILINE)
     assert len(attacks) == 5, said
     assert {dict(one.split("=") for one in line.split(", ")).get("gpu", "0") for line in attacks} == {asked}
@@ -118,8 +118,8 @@ def test_a_gpu_is_asked_for_only_where_the_config_wants_one(call, tmp_path, devi
 PHOTO = ROOT / "config/photo.yaml"
 
 
-def test_a_photo_that_is_missing_is_named_before_anything_runs(call, tmp_path):
-    found = call("-n", "--configfile", PHOTO, folder=tmp_path)
+def test_a_photo_that_is_missing_is_named_before_anything_runs(snakemake, tmp_path):
+    found = snakemake("-n", "--configfile", PHOTO, folder=tmp_path)
     assert found.code != 0
     assert "config/photos/car.jpg" in found.text
     assert "Traceback" not in found.text
@@ -142,14 +142,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_config_ends_in_one_line_that_names_the_key(call, tmp_path, case):
+def test_a_wrong_config_ends_in_one_line_that_names_the_key(snakemake, tmp_path, case):
     change, told = WRONG[case]
     raw = copy.deepcopy(yaml.safe_load(TINY.read_text()))
     change(raw)
     path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump(raw))
     folder = tmp_path / "folder"
-    found = call("-n", "--configfile", path, folder=folder)
+    found = snakemake("-n", "--configfile", path, folder=folder)
     assert found.code != 0
     lines = [one for one in found.text.splitlines() if told in one]
     assert len(lines) == 1, found.text
@@ -159,8 +159,8 @@ def test_a_wrong_config_ends_in_one_line_that_names_the_key(call, tmp_path, case
     assert not (folder / "hacked").exists()
 
 
-def test_a_wrong_key_on_the_command_line_is_refused_too(call, tmp_path):
-    found = call("-n", "--configfile", TINY, "--config", "engines=1", folder=tmp_path)
+def test_a_wrong_key_on_the_command_line_is_refused_too(snakemake, tmp_path):
+    found = snakemake("-n", "--configfile", TINY, "--config", "engines=1", folder=tmp_path)
     assert found.code != 0
     assert "engines: unknown key" in found.text
 

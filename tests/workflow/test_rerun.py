@@ -53,8 +53,8 @@ def test_a_second_run_has_nothing_to_do(plan, tiny):
     assert plan(tiny).jobs == {}
 
 
-def test_a_second_call_says_so(call, finished):
-    again = call("--cores", 1, "--configfile", TINY, folder=finished.folder, source=finished.source)
+def test_a_second_call_says_so(snakemake, finished):
+    again = snakemake("--cores", 1, "--configfile", TINY, folder=finished.folder, source=finished.source)
     assert again.code == 0
     assert "Nothing to be done" in again.text
 
@@ -252,12 +252,12 @@ def test_a_line_of_the_records_remakes_every_table(plan, tiny, source):
     assert (found.attacks, found.trainings) == (EVERY_ATTACK, EVERY_TRAINING)
 
 
-def test_only_a_damaged_or_missing_output_is_made_again(call, finished, tmp_path, tiny):
+def test_only_a_damaged_or_missing_output_is_made_again(snakemake, finished, tmp_path, tiny):
     """On a copy, as this one changes files: a figure that is gone is drawn again, and nothing before it."""
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy, copy_function=os.link)
     (copy / "reports/tiny/figures/reconstructions.png").unlink()
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    found = call("--summary", "--configfile", tmp_path / "tiny.yaml", folder=copy, source=finished.source)
+    found = snakemake("--summary", "--configfile", tmp_path / "tiny.yaml", folder=copy, source=finished.source)
     assert found.jobs["figures"] == {"reports/tiny/figures/reconstructions.png"}
     assert set(found.jobs) == {"figures", "report"}

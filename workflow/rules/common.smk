@@ -155,7 +155,9 @@ def gpus_wanted(wildcards):
 
 def announcement(measuring):
     """The grid in a line, and what it costs in another; measuring takes some seconds, once a machine and code."""
-    command = ["estimate", "--settings", stable_json(CONFIG), "--cores", workflow.cores]
+    # Cores here, or jobs at once on a cluster.
+    at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes
+    command = ["estimate", "--settings", stable_json(CONFIG), "--cores", at_once]
     if measuring:
         told = subprocess.run(
             [sys.executable, "-m", "fldrep", *map(str, command), "--within", "5"],
@@ -164,5 +166,5 @@ def announcement(measuring):
         )
         cost = told.stdout.strip() or told.stderr.strip()
     else:
-        cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(workflow.cores)}"
+        cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(at_once)}"
     return f"{grid.summary(CONFIG, GRID)}\n{cost}"
