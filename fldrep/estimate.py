@@ -12,6 +12,9 @@ from fldrep.devices import gpus_visible
 from fldrep.grid import Block, Grid, Run, grid_of, train_job
 from fldrep.settings import Config, EngineSettings, stable_json
 
+# Files of a job: outputs, a log, and a note of Snakemake's for each output; training and attack jobs also a benchmark.
+FILES_OF_TWO, FILES_OF_ONE = 2 + 1 + 2 + 1, 1 + 1 + 1
+
 # (C, H, W), classes, training images, test images
 SIZES = {
     "mnist": ((1, 28, 28), 10, 60_000, 10_000),
@@ -24,7 +27,10 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """Jobs by kind, hours of computing by kind (one job at a time), gigabytes of results, and jobs without a cost."""
+    """Jobs by kind, hours of computing by kind (one job at a time), gigabytes of results, and jobs without a cost.
+
+    Analyses of theory, which take seconds to a minute each, are counted and not timed.
+    """
 
     jobs: dict[str, int]
     hours: dict[str, float]
@@ -32,10 +38,16 @@ class Estimate:
     device: str
     untimed: int = 0
 
+    @property
+    def files(self) -> int:
+        """Files that the jobs leave: outputs, logs, benchmarks, and Snakemake's notes."""
+        two = self.jobs["train"] + self.jobs["attack"]
+        return FILES_OF_TWO * two + FILES_OF_ONE * (sum(self.jobs.values()) - two)
+
     def sentence(self, cores: int) -> str:
         """One line for a person. Args: cores: how many jobs of one thread run at once; on a GPU one attack does."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.jobs.items())
-        jobs = f"{sum(self.jobs.values())} jobs ({kinds})"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.jobs.items() if count)
+        jobs = f"{sum(self.jobs.values())} jobs ({kinds}), {self.files} files"
         if self.untimed:
             return f"{jobs}; {self.untimed} of them not yet timed on this machine: `python -m fldrep estimate` does"
         at_once = self.hours["train"] / cores + self.hours["attack"] / (1 if self.device == "cuda" else cores)
@@ -67,6 +79,7 @@ def estimate(
     untimed += [block for block in blocks if costs_of.attack(block) not in costs]
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
     jobs = {"data": len(grid.datasets()) + len(shards), "train": len(grid.runs), "attack": len(blocks)}
+    jobs["theory"] = sum(map(len, grid.analyses().values()))
     if untimed:
         return Estimate(jobs, {}, math.nan, device, len(untimed))
     start = costs[costs_of.start]

@@ -42,7 +42,8 @@ def known(unit):
 
 def test_hours_are_the_jobs_times_their_unit_costs():
     found = estimate(parse_config(RAW), measure=known)
-    assert found.jobs == {"data": 1 + 2, "train": 2, "attack": 2 * 2 * 2}
+    assert found.jobs == {"data": 1 + 2, "train": 2, "attack": 2 * 2 * 2, "theory": 0}
+    assert found.files == 3 * 3 + (2 + 8) * 6
     images = 2 * 10 * 600 * 3  # rounds x clients x images of each x epochs
     assert found.hours["train"] * 3600 == pytest.approx(2 * (3 + images * 0.001 + 3 * 500 * 0.0001))
     problems = 2 * 2 * 5 * 2  # seeds x checkpoints x targets x restarts
@@ -93,7 +94,7 @@ def test_other_code_or_versions_are_measured_anew(monkeypatch):
 def test_without_time_nothing_is_measured_and_the_sentence_says_so():
     found = estimate(parse_config(RAW), within_s=0, measure=pytest.fail)
     assert found.untimed == 2 + 8
-    assert "13 jobs (3 data, 2 train, 8 attack); 10 of them not yet timed" in found.sentence(1)
+    assert "13 jobs (3 data, 2 train, 8 attack), 69 files; 10 of them not yet timed" in found.sentence(1)
 
 
 def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
