@@ -1,0 +1,88 @@
+"""Every data set, network and way to deal images, through train and attack: the jobs themselves, on random images."""
+
+import pytest
+import torch
+
+from fldrep.attack.job import attack_block
+from fldrep.data.partition import deal, shards_table
+from fldrep.estimate import SIZES
+from fldrep.grid import Block, Run
+from fldrep.imageset import ImageSet, mean_of_each_class
+from fldrep.records import ATTEMPTS, SHARDS, UTILITY
+from fldrep.settings import (
+    AttackJob,
+    AttackSettings,
+    DefenseSettings,
+    EngineSettings,
+    ModelSettings,
+    PartitionSettings,
+    TrainJob,
+    TrainSettings,
+    UpdateSettings,
+)
+from fldrep.tensors import read_tensors
+from fldrep.train.job import train_run
+
+SORTS = {
+    "iid": PartitionSettings(method="iid", clients=4),
+    "classes": PartitionSettings(method="classes", clients=4, classes_per_client=3),
+    "dirichlet": PartitionSettings(method="dirichlet", clients=4, alpha=0.5),
+}
+LENET = ModelSettings(architecture="lenet")
+SORTED = [
+    ("mnist", LENET, "classes", "dlg"),
+    ("cifar10", ModelSettings(architecture="resnet18"), "dirichlet", "gs"),
+    ("fashion-mnist", LENET, "dirichlet", "gs-drop"),
+    ("cifar100", LENET, "iid", "dlg-masked"),
+]
+
+
+def random_set(dataset: str) -> ImageSet:
+    """Eighty random images of a data set's shape, labels in turn."""
+    shape, classes, _, _ = SIZES[dataset]
+    images = torch.randint(0, 256, (80, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(80) % classes
+    return ImageSet(images, labels, images[:20], labels[:20], mean_of_each_class(images, labels, classes))
+
+
+@pytest.mark.parametrize(("dataset", "model", "partition", "attack"), SORTED)
+def test_a_defended_run_is_trained_and_its_last_round_attacked(dataset, model, partition, attack, tmp_path):
+    names = ("images", "shards", "checkpoints", "history", "attempts", "reconstructions")
+    paths = {name: tmp_path / name for name in names}
+    data = random_set(dataset)
+    data.write(paths["images"], {})
+    shards = deal(data.train_labels, SORTS[partition], torch.Generator().manual_seed(0))
+    SHARDS.write(shards_table(shards, data.train_labels), paths["shards"])
+
+    run = Run(dataset, "named", partition, "soteria-50", 0)
+    defense = DefenseSettings(method="soteria", rule="ratio", rate=0.5)
+    settings = TrainSettings(rounds=1, checkpoints=[0, 1], fraction=0.25, batch_size=20, lr=0.01)
+    train_run(
+        run,
+        TrainJob(model=model, train=settings, defense=defense),
+        *(paths[n] for n in ("images", "shards", "history", "checkpoints")),
+    )
+    history = UTILITY.read(paths["history"])
+    assert history["round"].tolist() == [0, 1]
+    assert history["live_rate"].iloc[1] == pytest.approx(0.5, abs=0.1)
+
+    steps = {"iterations": 2, **({"inner_iterations": 2} if attack.startswith("dlg") else {})}
+    job = AttackJob(
+        model=model,
+        defense=defense,
+        update=UpdateSettings(),
+        attack=AttackSettings(preset=attack, **steps),
+        engine=EngineSettings(chunk=2, device="cpu"),
+        targets=[0, 1],
+    )
+    where = Block(run, 1, "single", attack, 0)
+    attack_block(
+        where, job, *(paths[n] for n in ("images", "shards", "checkpoints", "attempts", "reconstructions")), code=""
+    )
+    rows, tensors = ATTEMPTS.read(paths["attempts"]), read_tensors(paths["reconstructions"])
+    assert rows["target"].tolist() == [0, 1]
+    assert rows["live_rate"].between(0.3, 0.7).all()
+    assert tensors["images"].shape == (2, 1, *data.shape)
+    assert tensors["images"].isfinite().all()
+    held = set(torch.cat(shards).tolist())
+    assert held >= set(rows["index"]), "targets come from clients' own data"
