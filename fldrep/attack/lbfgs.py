@@ -44,44 +44,52 @@ class Memory:
         slots = torch.zeros(len(start), dtype=torch.long, device=start.device)
         return cls(pairs, pairs.clone(), products, start.new_ones(len(start)), slots)
 
-    def push(self, step: Tensor, change: Tensor, where: Tensor) -> None:
-        """Add the pair of each problem in `where` (P,) that has enough curvature; the oldest falls out."""
+    def direction(self, slope: Tensor, step: Tensor, change: Tensor, where: Tensor) -> Tensor:
+        """Minus the approximate inverse Hessian times the slope, (P, D), once the newest pair has been taken in.
+
+        The pair of each problem in `where` (P,) is taken if it has enough curvature; the oldest falls out.
+        """
         curvature = (step * change).sum(1)
         where = where & (curvature > LEAST_CURVATURE)
+        self._store(step, change, where)
+        self.scale = torch.where(where, curvature / change.square().sum(1), self.scale)
+        steps, changes, scale = self.steps[:, : self.used], self.changes[:, : self.used], self.scale[:, None, None]
+        onto_change, onto_slope = self._by_age(torch.stack([change, slope], 1) @ steps.mT).split(1, 1)
+        upper = self._renewed_products(onto_change, where)
+        first = torch.linalg.solve_triangular(upper.mT, -onto_slope, upper=False, left=False)
+        rest = -slope[:, None] - self._by_slot(first) @ changes
+        right = upper.diagonal(dim1=1, dim2=2)[:, None] * first - scale * self._by_age(rest @ changes.mT)
+        second = torch.linalg.solve_triangular(upper, right, upper=True, left=False)
+        return (scale * rest + self._by_slot(second) @ steps).squeeze(1)
+
+    def _store(self, step: Tensor, change: Tensor, where: Tensor) -> None:
         self.used = min(self.used + 1, self.steps.shape[1])
         rows = torch.arange(len(step), device=step.device)
         for pairs, new in ((self.steps, step), (self.changes, change)):
             pairs[rows, self.next] = freeze(where, new, pairs[rows, self.next])
         self.next = torch.where(where, (self.next + 1) % self.steps.shape[1], self.next)
-        products = torch.zeros_like(self.products)
-        products[:, :-1, :-1] = self.products[:, 1:, 1:]
-        products[:, :, -1] = self._by_age(change[:, None] @ self.steps[:, : self.used].mT).squeeze(1)
-        self.products = freeze(where, products, self.products)
-        self.scale = torch.where(where, curvature / change.square().sum(1), self.scale)
 
-    def direction(self, slope: Tensor) -> Tensor:
-        """Minus the approximate inverse Hessian times the slope. Shape: (P, D) -> (P, D)."""
-        steps, changes = self.steps[:, : self.used], self.changes[:, : self.used]
-        scale, slope, lower = self.scale[:, None, None], slope[:, None], self.products.mT
-        right = -self._by_age(slope @ steps.mT)
-        first = torch.linalg.solve_triangular(lower, right, upper=False, left=False)
-        rest = -slope - self._by_slot(first) @ changes
-        right = lower.diagonal(dim1=1, dim2=2)[:, None] * first - scale * self._by_age(rest @ changes.mT)
-        second = torch.linalg.solve_triangular(self.products, right, upper=True, left=False)
-        return (scale * rest + self._by_slot(second) @ steps).squeeze(1)
+    def _renewed_products(self, newest: Tensor, where: Tensor) -> Tensor:
+        """R of the used slots, (P, used, used), with the newest column (P, 1, used); it is part of `products`."""
+        block = self.products[:, -self.used :, -self.used :]
+        shifted = torch.zeros_like(block)
+        shifted[:, :-1, :-1] = block[:, 1:, 1:]
+        shifted[:, :, -1] = newest.squeeze(1)
+        return block.copy_(freeze(where, shifted, block))
 
     def _by_age(self, values: Tensor) -> Tensor:
-        """One number a used slot, (P, 1, used), as one a pair, oldest first, (P, 1, M)."""
+        """One number a used slot, (P, K, used), as one a pair, oldest of the used ones first, of the same shape."""
         history = self.steps.shape[1]
-        ages = torch.arange(history, device=values.device)
+        ages = torch.arange(history - self.used, history, device=values.device)
         whole = torch.nn.functional.pad(values, (0, history - self.used))
-        return whole.gather(2, (self.next[:, None, None] + ages) % history)
+        return whole.gather(2, ((self.next[:, None, None] + ages) % history).expand_as(values))
 
     def _by_slot(self, values: Tensor) -> Tensor:
-        """The inverse of `_by_age`: (P, 1, M) -> (P, 1, used)."""
+        """The inverse of `_by_age`, (P, 1, used) -> the same; slots that a problem has not filled hold zero pairs."""
         history = self.steps.shape[1]
         slots = torch.arange(self.used, device=values.device)
-        return values.gather(2, (slots - self.next[:, None, None]) % history)
+        ages = (slots - self.next[:, None, None]) % history - (history - self.used)
+        return values.gather(2, ages.clamp_min(0))
 
 
 @dataclass
@@ -158,8 +166,9 @@ def evaluate(state: State, objective: Objective) -> tuple[Tensor, Tensor]:
 
 def _move(state: State, slope: Tensor, value: Tensor, active: Tensor, lr: float) -> tuple[Tensor, Tensor]:
     """One iteration of the active problems. Returns which of them moved, and the largest entry of each one's move."""
-    state.memory.push(state.length[:, None] * state.direction, slope - state.slope, active & state.begun)
-    direction = freeze(state.begun, state.memory.direction(slope), -slope)
+    last_step, change = state.length[:, None] * state.direction, slope - state.slope
+    direction = state.memory.direction(slope, last_step, change, active & state.begun)
+    direction = freeze(state.begun, direction, -slope)
     length = torch.where(state.begun, lr, (1 / slope.abs().sum(1)).clamp_max(1) * lr)
     state.direction = freeze(active, direction, state.direction)
     state.length = torch.where(active, length, state.length)
