@@ -1,5 +1,7 @@
 """What an attack gets from each defense, against what the defense costs in accuracy."""
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +24,7 @@ from fldrep.summaries import (
 )
 
 COLUMNS = 3
+TITLE_CHARACTERS = 44  # in a line over one panel
 ACCURACY = ["dataset", "model", "partition", "defense"]
 
 
@@ -42,7 +45,7 @@ def draw(attacks: pd.DataFrame, utility: pd.DataFrame, error: str = ERROR) -> Fi
         _scale(ax, _rows_of(cells, setting), rows, error)
         _draw_panel(ax, panel, rows[rows["attack"] == attack], styles, error)
         _draw_undefended(ax, panel, undefended(rows, attack), error)
-        ax.set_title(f"{attack}, {targets_text(panel)}\n{setting_text(setting)}")
+        ax.set_title(f"{attack}, {targets_text(panel)}\n{fill(setting_text(setting), TITLE_CHARACTERS)}")
     theme.legend_below(figure, _handles(styles, cells))
     return figure
 
