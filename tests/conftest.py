@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -106,6 +107,11 @@ def snakemake():
     return run_snakemake
 
 
+def hear_interrupts() -> None:
+    """Undo what a shell does to commands in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path):
     """The same, not waited for: `start(*arguments, folder, source)`; killed at the end if it still lives."""
@@ -118,7 +124,9 @@ def start(tmp_path):
             words[0], environ["PATH"] = str(python), os.pathsep.join([str(python.parent), environ["PATH"]])
         log = tmp_path / f"said-{len(begun)}.txt"
         with log.open("w") as said:
-            process = subprocess.Popen(words, stdout=said, stderr=said, env=environ, start_new_session=True)
+            process = subprocess.Popen(
+                words, stdout=said, stderr=said, env=environ, start_new_session=True, preexec_fn=hear_interrupts
+            )
         begun.append(process)
         return Started(process, log)
 

@@ -15,8 +15,9 @@ from fldrep.errors import FLDRepError
 
 ROOT = Path(__file__).parent.parent
 OWNER = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 from fldrep.leftovers import take_over
 print(*take_over(Path(sys.argv[1]), ["results/tiny"]), sep=";", flush=True)
 for _ in range(int(sys.argv[2])):
