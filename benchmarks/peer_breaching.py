@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from time import process_time
 
-import breaching
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks.measuring import images, network, targets
 
@@ -23,6 +21,9 @@ class Constants(dict):
 
 def attack_settings(steps: int):
     """Its own settings for `invertinggradients`, with another number of iterations."""
+    import breaching  # not in this project's environment
+    from omegaconf import OmegaConf
+
     folder = Path(breaching.__file__).parent / "config" / "attack"
     parts = [OmegaConf.load(folder / f"{name}.yaml") for name in ("_default_optimization_attack", "invertinggradients")]
     parts[1].pop("defaults")
@@ -31,6 +32,8 @@ def attack_settings(steps: int):
 
 def gs_step(name: str, steps: int) -> float:
     """Seconds a step of its GS on one target."""
+    import breaching
+
     model = network(name)
     seen, labels = targets(model, 1)
     constants = Constants(shape=(3, 32, 32), mean=(0.49, 0.48, 0.45), std=(0.25, 0.24, 0.26), modality="vision")
