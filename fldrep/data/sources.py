@@ -29,8 +29,8 @@ from fldrep.settings import DataSettings
 
 logger = logging.getLogger(__name__)
 
-# A download from which nothing arrives for so long is given up.
-STALL_S = 15.0
+# A download from which nothing arrives for so long is given up; a client may need 15 s to start on a busy machine.
+STALL_S = 45.0
 
 
 @dataclass(frozen=True)
