@@ -44,6 +44,7 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 MinJobAge=3600
 KillWait=2
+SlurmdTimeout=10
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
@@ -98,7 +99,11 @@ class Cluster:
         return psutil.Process(int(path.read_text())) if path.exists() else None
 
     def kill_node(self) -> None:
-        """SIGKILL for the node's daemon and all that it had started, as when the machine goes down; then it is back."""
+        """SIGKILL for the node's daemon and all that it had started, as when the machine goes down; then it is back.
+
+        It comes back once the controller has missed it: a daemon that is back at once, without a word of its jobs,
+        leaves them running in the controller's eyes until their time limit.
+        """
         daemon = self.daemon("slurmd")
         steps = [one for one in psutil.process_iter() if one.name() == "slurmstepd"]
         killed = [daemon, *(child for step in steps for child in step.children(recursive=True)), *steps]
@@ -109,6 +114,10 @@ class Cluster:
                 continue
         psutil.wait_procs(killed, timeout=PATIENCE_S)
         (self.base / "slurmd.pid").unlink(missing_ok=True)
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._state().startswith("down"):
+            assert time.monotonic() < deadline, (self.base / "slurmctld.log").read_text()[-2000:]
+            time.sleep(0.2)
         self.start("slurmd")
 
     def stop(self) -> None:
