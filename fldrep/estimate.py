@@ -12,8 +12,8 @@ from fldrep.devices import gpus_visible
 from fldrep.grid import Block, Grid, Run, grid_of, train_job
 from fldrep.settings import Config, EngineSettings, stable_json
 
-# Files of a job: outputs, a log, and a note of Snakemake's for each output; training and attack jobs also a benchmark.
-FILES_OF_TWO, FILES_OF_ONE = 2 + 1 + 2 + 1, 1 + 1 + 1
+# Files of a job: outputs, a note of Snakemake's for each, and a log; but for data also a benchmark.
+FILES = {"data": 1 + 1 + 1, "train": 2 + 2 + 1 + 1, "attack": 2 + 2 + 1 + 1, "theory": 1 + 1 + 1 + 1}
 
 # (C, H, W), classes, training images, test images
 SIZES = {
@@ -41,8 +41,7 @@ class Estimate:
     @property
     def files(self) -> int:
         """Files that the jobs leave: outputs, logs, benchmarks, and Snakemake's notes."""
-        two = self.jobs["train"] + self.jobs["attack"]
-        return FILES_OF_TWO * two + FILES_OF_ONE * (sum(self.jobs.values()) - two)
+        return sum(FILES[kind] * count for kind, count in self.jobs.items())
 
     def sentence(self, cores: int) -> str:
         """One line for a person. Args: cores: how many jobs of one thread run at once; on a GPU one attack does."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,7 @@ def test_hours_are_the_jobs_times_their_unit_costs():
     found = estimate(parse_config(RAW), measure=known)
     assert found.jobs == {"data": 1 + 2, "train": 2, "attack": 2 * 2 * 2, "theory": 0}
     assert found.files == 3 * 3 + (2 + 8) * 6
+    assert replace(found, jobs={**found.jobs, "theory": 2}).files == found.files + 2 * 4
     images = 2 * 10 * 600 * 3  # rounds x clients x images of each x epochs
     assert found.hours["train"] * 3600 == pytest.approx(2 * (3 + images * 0.001 + 3 * 500 * 0.0001))
     problems = 2 * 2 * 5 * 2  # seeds x checkpoints x targets x restarts

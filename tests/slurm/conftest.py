@@ -86,13 +86,15 @@ class Cluster:
         for daemon in daemons:
             options = [f"{name}={self.base / path}" for name, path in paths.items()] if daemon == "munged" else []
             said(daemon, *options)
+        self._wait_for("idle|mixed|allocated")
+
+    def _wait_for(self, states: str) -> None:
+        """Wait until the controller says that the node is in one of these states, a pattern."""
         deadline = time.monotonic() + PATIENCE_S
-        while not re.match("idle|mixed|allocated", self._state()):
+        ask = ["sinfo", "-h", "-o", "%T"]
+        while not re.match(states, subprocess.run(ask, capture_output=True, text=True, timeout=PATIENCE_S).stdout):
             assert time.monotonic() < deadline, (self.base / "slurmctld.log").read_text()[-2000:]
             time.sleep(0.2)
-
-    def _state(self) -> str:
-        return subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
     def daemon(self, name: str) -> psutil.Process | None:
         path = self.base / f"{name}.pid"
@@ -114,10 +116,7 @@ class Cluster:
                 continue
         psutil.wait_procs(killed, timeout=PATIENCE_S)
         (self.base / "slurmd.pid").unlink(missing_ok=True)
-        deadline = time.monotonic() + PATIENCE_S
-        while not self._state().startswith("down"):
-            assert time.monotonic() < deadline, (self.base / "slurmctld.log").read_text()[-2000:]
-            time.sleep(0.2)
+        self._wait_for("down")
         self.start("slurmd")
 
     def stop(self) -> None:

@@ -94,6 +94,8 @@ rule accounting:
         ACCOUNTING,
     log:
         f"{LOGS}/theory/{grid.RUN}/accounting.log",
+    benchmark:
+        f"{LOGS}/theory/{grid.RUN}/accounting.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
