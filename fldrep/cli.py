@@ -402,7 +402,7 @@ def photo_command(
     photo: Annotated[Path, typer.Argument(help="a picture file")],
     label: Annotated[int, typer.Option(help="its class, 0 to classes - 1", min=0)],
     out: Annotated[Path, typer.Option(help="folder for the pictures and result.json")],
-    attack: Annotated[str, typer.Option(help="dlg, idlg, gs, gs-masked or gs-drop")] = "gs",
+    attack: Annotated[str, typer.Option(help="dlg, idlg, gs, gs-masked, gs-drop, gs-pruned, ...")] = "gs",
     iterations: Annotated[int, typer.Option(help="optimiser steps, as the attack's optimiser counts them")] = 300,
     restarts: Annotated[int, typer.Option(help="initial points tried")] = 1,
     defense: Annotated[str, typer.Option(help="none, soteria, compression, gaussian or laplace")] = "none",

@@ -14,10 +14,12 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "gs": {"labels": "known", **SIGNED_ADAM},
     "gs-masked": {"labels": "known", **SIGNED_ADAM},
     "gs-drop": {"labels": "known", **SIGNED_ADAM},
+    "gs-pruned": {"labels": "known", **SIGNED_ADAM},
     "gs-l2": {"labels": "known", **SIGNED_ADAM},
     "gs-averaged": {"labels": "known", **SIGNED_ADAM, "repeats": 16},
     "dlg-scaled": {"labels": "optimised", **LBFGS},
     "dlg-masked": {"labels": "optimised", **LBFGS},
+    "dlg-pruned": {"labels": "optimised", **LBFGS},
     "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
     "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
 }

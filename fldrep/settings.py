@@ -206,13 +206,16 @@ ATTACK_MODULES = {
     "gs": "fldrep.attack.gs",
     "gs-masked": "fldrep.attack.adaptive",
     "gs-drop": "fldrep.attack.adaptive",
+    "gs-pruned": "fldrep.attack.pruned",
     "gs-l2": "fldrep.attack.adaptive",
     "gs-averaged": "fldrep.attack.gs",
     "dlg-scaled": "fldrep.attack.dlg",
     "dlg-masked": "fldrep.attack.dlg",
+    "dlg-pruned": "fldrep.attack.pruned",
     "r-matching": "fldrep.attack.features",
     "strongest": "fldrep.attack.strongest",
 }
+THROUGH_THE_MASK = ("gs-pruned", "dlg-pruned")
 
 
 class AttackSettings(Section):
@@ -559,6 +562,8 @@ def _fault_of_update(preset: str, update: UpdateSettings) -> str:
     if preset == "r-matching" and (update.images > 1 or update.local_epochs is not None):
         steps = "" if update.local_epochs is None else f" and {update.local_steps} local steps"
         return f"reads the representation of one image off one gradient, not of the {update.images} images{steps}"
+    if preset in THROUGH_THE_MASK and update.local_epochs is not None:
+        return f"knows one mask an update, not one for each of the {update.local_steps} local steps"
     return ""
 
 
@@ -569,6 +574,8 @@ def _fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] 
         return "drops the defended layer", "defends none"
     if preset in ("gs-masked", "dlg-masked") and layers == "none":
         return "needs a public mask", "leaves none"
+    if preset in THROUGH_THE_MASK and defense.pruned != "representation":
+        return "prunes the representation as the client did", "does not (pruned: representation)"
     if preset == "gs-averaged" and not defense.std:
         return "averages noise away", "adds none"
     if preset == "dlg-scaled" and defense.clip is None:

@@ -249,6 +249,7 @@ ADAPTIVE = {
     "r": {"preset": "r-matching"},
     "strong": {"preset": "strongest"},
     "l2": {"preset": "gs-l2"},
+    "pruned": {"preset": "gs-pruned"},
 }
 
 
@@ -258,6 +259,7 @@ def adaptive(defense: str, attack: str, update: str = "single") -> dict:
     raw["attacks"] |= ADAPTIVE
     raw["updates"] = UPDATES
     raw["defenses"]["clipped"] = {"method": "gaussian", "std": 0.01, "clip": 1.0}
+    raw["defenses"]["anew"] = {"method": "soteria", "rate": 0.5, "pruned": "representation"}
     entry = {"datasets": ["cifar10"], "models": ["conv"], "partitions": ["two"], "targets": 4}
     raw["grid"] = [{**entry, "defenses": [defense], "attacks": [attack], "updates": [update]}]
     return raw
@@ -269,6 +271,8 @@ def adaptive(defense: str, attack: str, update: str = "single") -> dict:
         (("none", "averaged"), "grid.0..attacks: 'averaged' averages noise away, but 'none' adds none"),
         (("soteria", "averaged"), "'averaged' averages noise away, but 'soteria' adds none"),
         (("gaussian", "scaled"), "'scaled' estimates the scale of clipping, but 'gaussian' does not clip"),
+        (("soteria", "pruned"), "'pruned' prunes the representation as the client did, but 'soteria' does not"),
+        (("anew", "pruned", "steps"), "'pruned' knows one mask an update, not one for each of the 2 local steps"),
         (("soteria", "r", "two"), "'r' reads .* not of the 2 images of update 'two'"),
         (("soteria", "r", "steps"), "'r' reads .* 2 images and 2 local steps of update 'steps'"),
         (("soteria", "gs", "three"), "grid.0..targets: 4 is no multiple of the 3 images of update 'three'"),
@@ -285,7 +289,8 @@ def test_an_attack_that_a_defense_or_an_update_gives_nothing_to_do_is_refused(as
     [
         ("gaussian", "averaged"), ("laplace", "averaged", "two"), ("clipped", "scaled"), ("clipped", "scaled", "steps"),
         ("soteria", "r"), ("soteria", "strong"), ("compression", "strong", "two"), ("gaussian", "l2"),
-        ("soteria", "drop", "steps"), ("compression", "masked", "two"),
+        ("soteria", "drop", "steps"), ("compression", "masked", "two"), ("anew", "pruned", "two"),
+        ("anew", "masked", "steps"),
     ],
     ids="-".join,
 )  # fmt: skip

@@ -22,7 +22,7 @@ from fldrep.seeds import generator
 from fldrep.settings import AttackJob, DefenseSettings, EngineSettings, ModelSettings, UpdateSettings
 from fldrep.tensors import read_tensors, write_checkpoints, write_tensors
 
-PRESETS = ["gs", "gs-drop", "r-matching", "dlg", "idlg", "strongest"]
+PRESETS = ["gs", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "strongest"]
 
 
 class Killed(Exception):

@@ -97,8 +97,12 @@ class Cluster:
             time.sleep(0.2)
 
     def daemon(self, name: str) -> psutil.Process | None:
+        """A daemon that was started and has not died since."""
         path = self.base / f"{name}.pid"
-        return psutil.Process(int(path.read_text())) if path.exists() else None
+        try:
+            return psutil.Process(int(path.read_text()))
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return None
 
     def kill_node(self) -> None:
         """SIGKILL for the node's daemon and all that it had started, as when the machine goes down; then it is back.
@@ -138,8 +142,8 @@ class Cluster:
         said("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
     def jobs(self) -> list[dict[str, str]]:
-        """All jobs, as `scontrol show job` describes them."""
-        lines = said("scontrol", "--oneliner", "show", "job").splitlines()
+        """All jobs, as `scontrol --details show job` describes them."""
+        lines = said("scontrol", "--oneliner", "--details", "show", "job").splitlines()
         return [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines if line.startswith("JobId")]
 
 
