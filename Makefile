@@ -28,7 +28,7 @@ test: env  ## the test suite, but for the two below
 	$(BIN)/python -m pytest -n $(CORES) $(addprefix --ignore=,$(FAULTS) tests/slurm)
 
 test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: every case; half an hour
-	$(BIN)/python -m pytest -n $(CORES) -m "$(MARK)" $(FAULTS)
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "$(MARK)" $(FAULTS)
 
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs

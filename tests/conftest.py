@@ -183,8 +183,8 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Finished:
-    """A run of tiny.yaml, made once even if several test processes ask for it.
+def finished_run(tmp_path_factory):
+    """The function that runs a config, once even if several test processes ask for it: `finished_run(config)`.
 
     It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
     Tests may plan in its folder (dry runs), and must not change it.
@@ -192,14 +192,26 @@ def finished(tmp_path_factory) -> Finished:
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
-    folder, source, said = shared / "a finished run", shared / "code that ran", shared / "said.txt"
-    with (shared / "finished.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not said.exists():
-            for left in (folder, source):
-                shutil.rmtree(left, ignore_errors=True)
-            copied(ROOT, source)
-            run = run_snakemake("--cores", 2, "--configfile", TINY, folder=folder, source=source)
-            assert run.code == 0, run.text[-6000:]
-            said.write_text(run.text)
-    return Finished(folder, source, said.read_text())
+
+    def finished_run(config: Path) -> Finished:
+        place = shared / f"finished {config.stem}"
+        folder, source, said = place / "a finished run", place / "code that ran", place / "said.txt"
+        place.mkdir(exist_ok=True)
+        with (place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not said.exists():
+                for left in (folder, source):
+                    shutil.rmtree(left, ignore_errors=True)
+                copied(ROOT, source)
+                run = run_snakemake("--cores", 2, "--configfile", config, folder=folder, source=source)
+                assert run.code == 0, run.text[-6000:]
+                said.write_text(run.text)
+        return Finished(folder, source, said.read_text())
+
+    return finished_run
+
+
+@pytest.fixture(scope="session")
+def finished(finished_run) -> Finished:
+    """A finished run of tiny.yaml."""
+    return finished_run(TINY)

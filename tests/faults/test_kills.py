@@ -19,17 +19,17 @@ import pytest
 from fldrep.leftovers import MARK
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests/workflow/tiny.yaml"
+KILLED = Path(__file__).parent / "killed.yaml"
 KILLS_A_STAGE = 3
-# What each stage makes, under results/tiny and reports/tiny, in the order of the chain.
+# What each stage makes, under results/killed and reports/killed, in the order of the chain.
 MADE = {
-    "data": ("results/tiny/data",),
-    "train": ("results/tiny/train",),
-    "attack": ("results/tiny/attack",),
-    "theory": ("results/tiny/theory",),
-    "metrics": ("results/tiny/metrics",),
-    "figures": ("reports/tiny/figures",),
-    "report": ("reports/tiny/report.html", "reports/tiny/claims.parquet", "reports/tiny/claims.html"),
+    "data": ("results/killed/data",),
+    "train": ("results/killed/train",),
+    "attack": ("results/killed/attack",),
+    "theory": ("results/killed/theory",),
+    "metrics": ("results/killed/metrics",),
+    "figures": ("reports/killed/figures",),
+    "report": ("reports/killed/report.html", "reports/killed/claims.parquet", "reports/killed/claims.html"),
 }
 RULES = {stage: ROOT / f"workflow/rules/{stage}.smk" for stage in MADE}
 TIME_LIMIT_S = 900
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.long
 
 def arguments(folder: Path, source: Path) -> tuple[tuple, dict]:
     """How every case calls Snakemake."""
-    return ("--cores", 2, "--configfile", TINY), {"folder": folder, "source": source}
+    return ("--cores", 2, "--configfile", KILLED), {"folder": folder, "source": source}
 
 
 def marked(folder: Path) -> list[psutil.Process]:
@@ -83,6 +83,12 @@ def disturbed_in(stage: str, run, folder: Path, sent: int, rng: random.Random) -
     return not job_ended
 
 
+@pytest.fixture(scope="session")
+def finished(finished_run):
+    """A finished run of killed.yaml."""
+    return finished_run(KILLED)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """The folder of one case, taken away afterwards."""
@@ -108,7 +114,7 @@ def finishes_as_undisturbed(start, numbers, finished, folder: Path) -> None:
     pages = [one.relative_to(finished.folder) for one in (finished.folder / "reports").rglob("*") if one.is_file()]
     assert all((folder / page).stat().st_size > 5_000 for page in pages)
     assert marked(folder) == []
-    assert not list((folder / ".snakemake/locks").iterdir())
+    assert not list((folder / ".snakemake/locks").glob("*"))
     left = [path for part in ("results", "reports") for path in (folder / part).rglob("*") if path.is_file()]
     assert [path.name for path in left if path.name.startswith(".") or "resume" in path.name] == []
 
