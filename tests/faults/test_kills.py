@@ -112,7 +112,8 @@ def finishes_as_undisturbed(start, numbers, finished, folder: Path) -> None:
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
     pages = [one.relative_to(finished.folder) for one in (finished.folder / "reports").rglob("*") if one.is_file()]
-    assert all((folder / page).stat().st_size > 5_000 for page in pages)
+    cut = [page for page in pages if (folder / page).stat().st_size < 0.9 * (finished.folder / page).stat().st_size]
+    assert cut == []
     assert marked(folder) == []
     assert not list((folder / ".snakemake/locks").glob("*"))
     left = [path for part in ("results", "reports") for path in (folder / part).rglob("*") if path.is_file()]
