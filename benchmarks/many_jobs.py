@@ -19,7 +19,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parent.parent
-OUTPUTS = "out history checkpoints attempts reconstructions attacks utility gallery"
+OUTPUTS = (
+    "out history checkpoints attempts reconstructions attacks utility gallery leakage certificate convergence"
+    " accounting table page"
+)
 STUB = f"""#!/bin/bash
 # python -m fldrep STAGE --NAME VALUE ...: makes the files of the options that name outputs.
 while [ $# -gt 0 ]; do
@@ -50,7 +53,7 @@ def call(folder: Path, config: Path, *arguments: str) -> dict[str, float]:
     began, before = time.perf_counter(), _processor_seconds()
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(done.stderr[-3000:] or done.stdout[-3000:])
+        sys.exit(done.stdout[-3000:] + done.stderr[-3000:])
     wall, used = time.perf_counter() - began, _processor_seconds() - before
     return {"wall_s": round(wall, 1), "processor_s": round(used, 1)}
 
