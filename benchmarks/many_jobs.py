@@ -9,6 +9,7 @@ Snakefile, the rules, the grid and the scheduler are the real ones. Prints secon
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,10 +20,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parent.parent
-OUTPUTS = (
-    "out history checkpoints attempts reconstructions attacks utility gallery leakage certificate convergence"
-    " accounting table page"
-)
+RULES = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+OUTPUTS = " ".join(sorted(set(re.findall(r"--([\w-]+) \{output", RULES))))  # options whose values are files to make
 STUB = f"""#!/bin/bash
 # python -m fldrep STAGE --NAME VALUE ...: makes the files of the options that name outputs.
 while [ $# -gt 0 ]; do
