@@ -13,6 +13,7 @@ from fldrep.attack.comparisons import RELATIVE_SQUARED, Comparison, cosine
 from fldrep.attack.engine import Reconstruction, solve_all
 from fldrep.attack.gs import signed_adam
 from fldrep.attack.masks import defended_part, public_mask, what_survives, without_head
+from fldrep.attack.pruned import through_the_mask
 from fldrep.errors import AttackRefused
 from fldrep.models import Model
 from fldrep.settings import AttackSettings
@@ -63,4 +64,9 @@ def gs_l2(
     return solve_all(model, seen, labels, settings, RELATIVE_SQUARED, signed_adam, **setup)
 
 
-PRESETS = {"gs-masked": gs_masked, "gs-drop": gs_drop, "gs-l2": gs_l2}
+PRESETS = {
+    "gs-masked": gs_masked,
+    "gs-pruned": through_the_mask(gs_masked),
+    "gs-drop": gs_drop,
+    "gs-l2": gs_l2,
+}

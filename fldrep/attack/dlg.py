@@ -12,6 +12,7 @@ from fldrep.attack import lbfgs
 from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED, Comparison, squared
 from fldrep.attack.engine import Course, Outcome, Problems, Reconstruction, solve_all
 from fldrep.attack.masks import public_mask, what_survives
+from fldrep.attack.pruned import through_the_mask
 from fldrep.models import Model
 from fldrep.settings import AttackSettings
 
@@ -106,4 +107,10 @@ def _parts(problems: Problems, points: Tensor) -> tuple[Tensor, Tensor]:
     return images, points[:, size:].view_as(problems.logits).argmax(-1)
 
 
-PRESETS = {"dlg": dlg, "idlg": dlg, "dlg-scaled": dlg_scaled, "dlg-masked": dlg_masked}
+PRESETS = {
+    "dlg": dlg,
+    "idlg": dlg,
+    "dlg-scaled": dlg_scaled,
+    "dlg-masked": dlg_masked,
+    "dlg-pruned": through_the_mask(dlg_masked),
+}

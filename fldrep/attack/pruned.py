@@ -10,12 +10,11 @@ two different networks.
 import copy
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from fldrep.attack.adaptive import gs_masked
-from fldrep.attack.dlg import dlg_masked
 from fldrep.attack.engine import Attack, Draw, Reconstruction
 from fldrep.attack.masks import defended_part
 from fldrep.errors import AttackRefused
@@ -24,18 +23,9 @@ from fldrep.models import Model
 from fldrep.settings import AttackSettings
 
 
-def gs_pruned(
-    model: Model, seen: Mapping[str, Tensor], labels: Tensor | None, settings: AttackSettings, **setup
-) -> Reconstruction:
-    """GS through the client's mask. Args, errors: as for `each_in_its_own_network`."""
-    return each_in_its_own_network(gs_masked, model, seen, labels, settings, **setup)
-
-
-def dlg_pruned(
-    model: Model, seen: Mapping[str, Tensor], labels: Tensor | None, settings: AttackSettings, **setup
-) -> Reconstruction:
-    """DLG through the client's mask. Args, errors: as for `each_in_its_own_network`."""
-    return each_in_its_own_network(dlg_masked, model, seen, labels, settings, **setup)
+def through_the_mask(attack: Attack) -> Attack:
+    """A masked attack that goes through the client's mask. Args, errors: as for `each_in_its_own_network`."""
+    return partial(each_in_its_own_network, attack)
 
 
 def each_in_its_own_network(
@@ -91,6 +81,3 @@ def joined(parts: list[Reconstruction]) -> Reconstruction:
     """One result for the targets of all."""
     tensors = [field.name for field in fields(Reconstruction) if field.name != "members"]
     return Reconstruction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors})
-
-
-PRESETS = {"gs-pruned": gs_pruned, "dlg-pruned": dlg_pruned}
