@@ -224,7 +224,7 @@ def fetch(source: str, publication: Publication, cache: Path) -> list[Path]:
             return [path.replace(cache / archive.name) for archive, path in fetched]
     except OSError as error:
         where = f"{error.strerror or error}; set data.cache or FLDREP_CACHE"
-        raise DataError(f"cache {cache}: cannot be written: {where}") from None
+        raise DataError(f"data.cache: {str(cache)!r}: cannot be written: {where}") from None
 
 
 FETCHING = ".fetching-"

@@ -313,7 +313,8 @@ def test_what_a_killed_job_left_is_removed(world, package):
 def test_a_cache_that_cannot_be_written_is_named(world, package):
     world.cache.write_text("a file where a folder should be")
     with pytest.raises(
-        DataError, match=rf"cache {world.cache}/colour: cannot be written: .*set data.cache or FLDREP_CACHE"
+        DataError,
+        match=rf"data.cache: '{world.cache}/colour': cannot be written: .*set data.cache or FLDREP_CACHE",
     ):
         load_arrays("colour", world.settings("npm"))
 

@@ -2,7 +2,6 @@
 
 import ast
 import io
-import json
 import pickle
 import tarfile
 from pathlib import Path
@@ -126,6 +125,6 @@ def test_a_hostile_path_reaches_the_job_as_it_is_and_runs_nothing(snakemake, tin
     assert done.code != 0
     log = (folder / "logs/tiny/data/mnist.log").read_text()
     assert log.startswith("fldrep: error: ")
-    assert json.dumps(hostile)[1:-1].split("$")[0].replace('\\"', '"') in log
+    assert repr(hostile)[1:-1] in log
     assert not list(tmp_path.rglob("sprung"))
     assert not (folder / "results/tiny/data").exists() or not list((folder / "results/tiny/data").iterdir())
