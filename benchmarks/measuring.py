@@ -35,7 +35,10 @@ def targets(model: Model, count: int) -> tuple[dict[str, Tensor], Tensor]:
 
 
 class StepClock:
-    """Stands where an attack expects `tqdm`, and notes the time after each step."""
+    """Stands where an attack expects `tqdm`, and notes the time after each step.
+
+    An attack begins by telling how many steps were done before: none here, and no time of a step.
+    """
 
     def __init__(self, now: Callable[[], float] = process_time):
         self.now, self.times = now, []
@@ -50,7 +53,8 @@ class StepClock:
         pass
 
     def update(self, steps: int) -> None:
-        self.times.append(self.now())
+        if steps:
+            self.times.append(self.now())
 
 
 def step_seconds(
@@ -61,6 +65,7 @@ def step_seconds(
     seen, labels = targets(model, count)
     known = labels if attack == "gs" else None
     fldrep.reconstruct(model, seen, known, attack=attack, iterations=steps + 1, chunk=count, progress=clock, **options)
+    assert len(clock.times) == steps + 1
     return (clock.times[-1] - clock.times[0]) / steps
 
 
