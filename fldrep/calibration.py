@@ -16,7 +16,7 @@ import platformdirs
 
 from fldrep.files import written_beside
 from fldrep.provenance import code_digest, machine, versions
-from fldrep.settings import ATTACK_MODULES, AttackSettings, ModelSettings, UpdateSettings, stable_json
+from fldrep.settings import ATTACK_MODULES, DEFENSE_MODULES, AttackSettings, ModelSettings, UpdateSettings, stable_json
 
 PROBLEMS, STEPS = 2, 2  # updates attacked in the calibration, and optimiser steps that are timed
 BATCH = 32  # images of a timed training step
@@ -62,7 +62,7 @@ def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Calla
 
 def cache_file() -> Path:
     """Where the costs of this machine, these versions and this code are kept."""
-    modules = {"fldrep.calibration", "fldrep.train.client", *ATTACK_MODULES.values()}
+    modules = {"fldrep.calibration", "fldrep.train.client", *ATTACK_MODULES.values(), *DEFENSE_MODULES.values()}
     identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
     folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
     return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"

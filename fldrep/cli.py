@@ -28,6 +28,7 @@ SentName = Annotated[str, typer.Option(help="what the client sent: name of the u
 Attack = Annotated[str, typer.Option(help="name of the attack in the config")]
 BlockNumber = Annotated[int, typer.Option("--block", help="block of targets")]
 Settings = Annotated[str, typer.Option(help="the config sections the job depends on, as JSON")]
+Places = Annotated[str | None, typer.Option(help="the config's section `data`, as JSON: where files are found")]
 Code = Annotated[str, typer.Option(help="digest of the code, recorded in the table")]
 File = Annotated[Path, typer.Option()]
 Seed = Annotated[int, typer.Option(help="repetition of the grid")]
@@ -52,12 +53,15 @@ def parsed(kind: type, settings: str):
 
 
 @app.command("data")
-def data_command(dataset: Dataset, settings: Settings, out: File) -> None:
+def data_command(dataset: Dataset, settings: Settings, out: File, places: Places = None) -> None:
     """Fetch, check and store a data set."""
     from fldrep.data.datasets import prepare
     from fldrep.settings import DataSettings
 
-    prepare(dataset, parsed(DataSettings, settings), out)
+    data = parsed(DataSettings, settings)
+    if places is not None:
+        data = parsed(DataSettings, places).model_copy(update={"photo": data.photo})
+    prepare(dataset, data, out)
 
 
 @app.command("partition")

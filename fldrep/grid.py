@@ -16,6 +16,7 @@ from fldrep.settings import (
     CertificateJob,
     Config,
     ConvergenceSettings,
+    DataJob,
     DataSettings,
     DefenseSettings,
     GridEntry,
@@ -175,9 +176,14 @@ def grid_of(config: Config) -> Grid:
     return Grid(config.grid, config.seeds, config.engine.block, config.theory.convergence)
 
 
-def data_settings(config: Config, dataset: str) -> DataSettings:
-    """What the images of a data set depend on: only `photo` on the photo."""
-    return config.data if dataset == PHOTO else config.data.model_copy(update={"photo": None})
+def data_job(config: Config, dataset: str) -> DataJob:
+    """What the images of a data set depend on: only `photo` on the photo, none on where files are found."""
+    return DataJob(photo=config.data.photo if dataset == PHOTO else None)
+
+
+def without_places(config: Config) -> Config:
+    """The config that results are of: where the files of data sets were found is no part of it."""
+    return config.model_copy(update={"data": DataSettings(photo=config.data.photo)})
 
 
 def train_job(config: Config, run: Run) -> TrainJob:

@@ -1,4 +1,4 @@
-"""What each attack is, before a config changes it.
+"""What each attack and each defense is, before a config changes it.
 
 A job is told the values it uses, so a changed value makes again the jobs of the presets that have it, and no other.
 """
@@ -22,4 +22,21 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "dlg-pruned": {"labels": "optimised", **LBFGS},
     "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
     "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
+}
+
+# The keys of a defense, each with its value where none is given (None: none is needed), and who takes which.
+DEFENSE_DEFAULTS = {
+    "rule": "ratio",
+    "rate": None,
+    "std": None,
+    "pruned": "gradient",
+    "train_scores": "variance",
+    "clip": None,
+}
+DEFENSE_KEYS = {
+    "none": [],
+    "soteria": ["rule", "rate", "pruned", "train_scores"],
+    "compression": ["rate"],
+    "gaussian": ["std", "clip"],
+    "laplace": ["std", "clip"],
 }

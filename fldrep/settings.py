@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
 
 from fldrep.errors import ConfigError
-from fldrep.presets import ATTACK_PRESETS
+from fldrep.presets import ATTACK_PRESETS, DEFENSE_DEFAULTS, DEFENSE_KEYS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -183,23 +183,14 @@ class DefenseSettings(Section):
         return {"soteria": "head", "compression": "all"}.get(self.method, "none")
 
 
-DEFENSE_DEFAULTS = {
-    "rule": "ratio",
-    "rate": None,
-    "std": None,
-    "pruned": "gradient",
-    "train_scores": "variance",
-    "clip": None,
+# Where the code of each method and of each preset is; a job depends on the modules of its own, and what they import.
+DEFENSE_MODULES = {
+    "none": "fldrep.defenses.undefended",
+    "soteria": "fldrep.defenses.soteria",
+    "compression": "fldrep.defenses.compression",
+    "gaussian": "fldrep.defenses.noise",
+    "laplace": "fldrep.defenses.noise",
 }
-DEFENSE_KEYS = {
-    "none": [],
-    "soteria": ["rule", "rate", "pruned", "train_scores"],
-    "compression": ["rate"],
-    "gaussian": ["std", "clip"],
-    "laplace": ["std", "clip"],
-}
-
-# Where the code of each preset is; a job depends on its own preset's module and on what that imports.
 ATTACK_MODULES = {
     "dlg": "fldrep.attack.dlg",
     "idlg": "fldrep.attack.dlg",
@@ -411,6 +402,12 @@ class TheorySettings(Section):
     certificate: CertificateSettings = option(CertificateSettings(), "how theorem 1 is checked")
     accounting: AccountingSettings = option(AccountingSettings(), "how privacy spent is accounted")
     convergence: ConvergenceSettings | None = option(None, "how theorem 2 is checked; not checked if not given")
+
+
+class DataJob(Section):
+    """What the images of a data set depend on; where their files are found is no part of it."""
+
+    photo: PhotoSettings | None = None
 
 
 class TrainJob(Section):

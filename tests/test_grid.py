@@ -10,7 +10,7 @@ import pytest
 from fldrep import grid
 from fldrep.errors import ConfigError
 from fldrep.records import ATTACK_IDENTITY, RUN
-from fldrep.settings import DataSettings, DefenseSettings, GridEntry, parse_config
+from fldrep.settings import DataJob, DataSettings, DefenseSettings, GridEntry, parse_config
 
 RAW = {
     "name": "small",
@@ -149,8 +149,15 @@ def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):
 
 def test_only_the_photo_depends_on_the_photo(config):
     photo = config.model_copy(update={"data": DataSettings(photo={"path": "car.jpg", "label": 1})})
-    assert grid.data_settings(photo, "photo") == photo.data
-    assert grid.data_settings(photo, "cifar10") == config.data
+    assert grid.data_job(photo, "photo") == DataJob(photo=photo.data.photo)
+    assert grid.data_job(photo, "cifar10") == DataJob()
+
+
+def test_no_job_and_no_page_depends_on_where_files_are_found(config):
+    places = {"sources": ["folder"], "folder": "archives", "cache": "elsewhere"}
+    moved = config.model_copy(update={"data": DataSettings(**places)})
+    assert grid.data_job(moved, "mnist") == grid.data_job(config, "mnist")
+    assert grid.without_places(moved) == grid.without_places(config)
 
 
 def test_the_summary_counts(config, jobs):

@@ -7,7 +7,7 @@ import pytest
 
 from fldrep import provenance
 from fldrep.provenance import code_digest, imported_modules, text_digest
-from fldrep.settings import ATTACK_MODULES
+from fldrep.settings import ATTACK_MODULES, DEFENSE_MODULES
 
 PACKAGE = Path(provenance.__file__).parent
 
@@ -31,12 +31,39 @@ def package(tmp_path, monkeypatch):
 
 
 def forget() -> None:
-    for cached in (code_digest, provenance._tree, provenance._imports, provenance._syntax):
-        cached.cache_clear()
+    for cached in vars(provenance).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
 
 
-def attack(preset: str) -> str:
-    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset])
+def attack(preset: str, method: str = "none") -> str:
+    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset], DEFENSE_MODULES[method])
+
+
+def train(method: str) -> str:
+    return code_digest("fldrep.train.job", DEFENSE_MODULES[method])
+
+
+def every_job() -> dict[str, str]:
+    """The digest of a job of each kind."""
+    modules = {
+        "data": "data.datasets",
+        "metrics": "metrics.collect",
+        "certificate": "theory.jobs.certificate",
+        "figure": "figures.privacy_utility",
+        "claims": "report.claims",
+    }
+    found = {name: code_digest(f"fldrep.{module}") for name, module in modules.items()}
+    for method in DEFENSE_MODULES:
+        found |= {f"train {method}": train(method), f"attack {method}": attack("gs", method)}
+    return found
+
+
+def changed_by(package, path: str, old: str, new: str) -> set[str]:
+    """The jobs whose digest an edit changes."""
+    before = every_job()
+    package(path, old, new)
+    return {name for name, digest in every_job().items() if digest != before[name]}
 
 
 def test_a_digest_is_16_hex_digits_and_the_same_twice():
@@ -75,9 +102,58 @@ def test_what_runs_counts(package, old, new):
 
 
 def test_a_string_that_is_no_docstring_counts(package):
-    before = code_digest("fldrep.errors")
-    package("errors.py", "unknown {kind}", "no such {kind}")
-    assert code_digest("fldrep.errors") != before
+    before = code_digest("fldrep.models")
+    package("models.py", '"uniform"', '"even"')
+    assert code_digest("fldrep.models") != before
+
+
+WORDS = {
+    "text of an error": ("tensors.py", "not a readable", "no legible"),
+    "text of an error from parts": ("errors.py", "unknown {kind}", "no such {kind}"),
+    "refusal of a config": ("settings.py", "is not used by method", "is no key of method"),
+    "how a fault is told": ("settings.py", 'return f"{where}: unknown key"', 'return f"{where}: no such key"'),
+    "meaning of a column": ("records.py", '"test images that accuracy', '"the test images that accuracy'),
+    "unit of a column": (
+        "records.py",
+        '"share of these images classified correctly", "share',
+        '"share of these", "part',
+    ),
+    "a unit where none was": ("records.py", '"class of the image")', '"class of the image", "class")'),
+    "meaning of a setting": ("settings.py", '"network in front of', '"the network in front of'),
+    "unit of a setting": ("settings.py", 'unit="rounds"', 'unit="turns"'),
+    "source of a setting": ("settings.py", 'source="Hsu et al. 2019"', 'source="Hsu, Qi and Brown 2019"'),
+    "a line of the log": ("attack/engine.py", "going on with %d", "trying %d"),
+    "a warning": ("attack/compilation.py", "no C++ compiler found", "found no C++ compiler"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_words_do_not_count(package, case):
+    assert changed_by(package, *WORDS[case]) == set()
+
+
+CHANGES = {
+    "type of an error": ("tensors.py", "raise DataError(", "raise ValueError("),
+    "type of a column": ("records.py", 'Column("client", "int"', 'Column("client", "float"'),
+    "name of a column": ("records.py", 'Column("client", "int"', 'Column("holder", "int"'),
+    "a column that may be empty": ("records.py", '"class of the image")', '"class of the image", null=True)'),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_a_caller_or_a_table_sees_counts(package, case):
+    assert {"train none", "attack none", "metrics"} <= changed_by(package, *CHANGES[case])
+
+
+def test_the_data_of_an_error_that_is_no_text_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    digests = set()
+    for raised in ("Stop(3, 'three')", "Stop(3, f'{3}')", "Stop(3, 'a' + str(3))", "Stop(4)"):
+        (tmp_path / "one.py").write_text(f"raise {raised}\n")
+        forget()
+        digests.add(code_digest("fldrep.one"))
+    forget()
+    assert len(digests) == 2
 
 
 def test_the_digest_follows_imports_into_shared_modules(package):
@@ -105,7 +181,68 @@ def test_one_preset_does_not_depend_on_another(package):
     assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == set(ATTACK_MODULES)
 
 
-def test_settings_do_not_count_as_a_job_is_told_what_it_takes_from_them(package):
+EVERY_RUN = {f"{job} {method}" for job in ("train", "attack") for method in DEFENSE_MODULES}
+
+
+def test_what_a_property_of_the_settings_says_counts_where_the_section_is_used(package):
+    found = changed_by(package, "settings.py", '"compression": "all"', '"compression": "head"')
+    assert found == EVERY_RUN | {"certificate", "metrics", "figure", "claims"}
+
+
+def test_a_method_that_fills_counts(package):
+    found = changed_by(package, "settings.py", "for key in takes:", "for key in sorted(takes):")
+    assert found >= EVERY_RUN
+    assert "data" not in found
+
+
+def test_a_function_of_the_settings_counts_where_it_is_called(package):
+    found = changed_by(package, "settings.py", "sort_keys=True)", "sort_keys=False)")
+    assert found >= EVERY_RUN
+    assert "data" not in found
+
+
+TOLD_VALUES = {
+    "default of a field": ("settings.py", '0.1, "step size of local SGD"', '0.2, "step size of local SGD"'),
+    "limit of a field": ("settings.py", '"step size of local SGD", gt=0', '"step size of local SGD", ge=0'),
+    "type of a field": ("settings.py", "rate: Rate | None", "rate: float | None"),
+    "another field": (
+        "settings.py",
+        "    tf32: bool",
+        "    colour: str | None = option(None, 'a key')\n    tf32: bool",
+    ),
+    "default of a defense": ("presets.py", '"train_scores": "variance"', '"train_scores": "exact"'),
+    "default of an attack": ("presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4'),
+    "another preset": ("settings.py", "ATTACK_MODULES = {", 'ATTACK_MODULES = {"other": "fldrep.attack.gs",'),
+    "another defense": ("settings.py", "DEFENSE_MODULES = {", 'DEFENSE_MODULES = {"other": "fldrep.defenses.noise",'),
+}
+
+
+@pytest.mark.parametrize("case", TOLD_VALUES)
+def test_what_a_job_is_told_does_not_count_as_code(package, case):
+    assert changed_by(package, *TOLD_VALUES[case]) == set()
+
+
+def test_what_a_whole_config_must_fulfil_counts_where_a_config_is_read(package):
+    assert changed_by(package, "settings.py", "entry.targets != 1", "entry.targets > 1") == {"figure", "claims"}
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("defenses/noise.py", {"gaussian", "laplace"}),
+        ("defenses/soteria.py", {"soteria"}),
+        ("defenses/compression.py", {"compression"}),
+        ("defenses/percentile.py", {"soteria", "compression"}),
+        ("defenses/undefended.py", {"none"}),
+        ("defenses/client.py", set(DEFENSE_MODULES)),
+    ],
+)
+def test_a_run_depends_on_its_own_defense_only(package, path, methods):
+    found = changed_by(package, path, "from ", "ANOTHER = 1\nfrom ")
+    assert found - {"certificate"} == {f"{job} {method}" for job in ("train", "attack") for method in methods}
+
+
+def test_a_section_that_nothing_uses_does_not_count(package):
     before = {preset: attack(preset) for preset in ATTACK_MODULES}
     package(
         "settings.py",

@@ -11,9 +11,8 @@ from tqdm import tqdm
 from fldrep.attack import Reconstruction, attack_named
 from fldrep.attack.resume import Keeper, job_key
 from fldrep.attack.targets import Target, choose_targets
-from fldrep.defenses import DEFENSES
+from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
-from fldrep.defenses.soteria import rates_of_update
 from fldrep.devices import device_for, device_words
 from fldrep.gradients import LocalSteps, Update, client_update
 from fldrep.grid import Block, Run
@@ -123,7 +122,7 @@ def _mean_update(client: Client, job: AttackJob) -> Update:
     """The mean of what a client sends over `repeats` rounds; only noise differs from one round to the next."""
     repeats = (job.attack.repeats or 1) if job.defense.std else 1
     plain = client_update(client.model, client.images, client.labels, client.local)
-    sent = [DEFENSES[job.defense.method](plain, job.defense, client) for _ in range(repeats)]
+    sent = [defense_named(job.defense.method)(plain, job.defense, client) for _ in range(repeats)]
     return Update({name: sum(one[name] for one in sent) / repeats for name in plain}, sent[0].defended)
 
 
@@ -131,7 +130,7 @@ def effective_rates_of(update: Update, model: Model, images: Tensor, job: Attack
     """Live rate and share of ||r||^2 removed for each update; empty cells where the defense prunes no feature."""
     if job.defense.method != "soteria":
         return [(None, None)] * len(images)
-    live, energy = rates_of_update(update, model, images)
+    live, energy = defense_module(job.defense.method).rates_of_update(update, model, images)
     return list(zip(live.tolist(), energy.tolist(), strict=True))
 
 

@@ -1,34 +1,33 @@
-"""Defenses: what a client does to its update before it leaves."""
+"""Defenses: what a client does to its update before it leaves.
+
+Found by method and imported on use, so that an update under one does not depend on another.
+"""
 
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
 
 from torch import Tensor
 
 from fldrep.defenses.client import Client
-from fldrep.defenses.compression import compress
-from fldrep.defenses.noise import add_gaussian, add_laplace
-from fldrep.defenses.soteria import prune_update
 from fldrep.errors import named
 from fldrep.gradients import Update
 from fldrep.models import Model
 from fldrep.seeds import generator
-from fldrep.settings import DefenseSettings, parse_section
+from fldrep.settings import DEFENSE_MODULES, DefenseSettings, parse_section
 
 Defense = Callable[[Update, DefenseSettings, Client], Update]
 
 
-def _send_as_is(update: Update, settings: DefenseSettings, client: Client) -> Update:
-    return Update(update, settings.defended_layers)
+def defense_named(method: str) -> Defense:
+    """The defense of a method: (update, settings, client) -> update. Errors: `UnknownName`."""
+    return defense_module(method).DEFENSES[method]
 
 
-DEFENSES: dict[str, Defense] = {
-    "none": _send_as_is,
-    "soteria": prune_update,
-    "compression": compress,
-    "gaussian": add_gaussian,
-    "laplace": add_laplace,
-}
+def defense_module(method: str) -> ModuleType:
+    """The module of a method, for what it offers beside its defense. Errors: `UnknownName`."""
+    return import_module(named("defense", method, DEFENSE_MODULES))
 
 
 def defend(
@@ -48,12 +47,12 @@ def defend(
     """The update as a client sends it under a defense; the update given is left as it was.
 
     Shapes: update {name: (N, *shape)} -> same; images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B).
-    Args: method in `DEFENSES`; rate in [0, 1]; std and clip in the gradient's units; seed of the noise. Each method
-    takes what it takes in the config's `defenses` section.
+    Args: method in `DEFENSE_MODULES`; rate in [0, 1]; std and clip in the gradient's units; seed of the noise. Each
+    method takes what it takes in the config's `defenses` section.
     Errors: `UnknownName` for the method; `ConfigError` naming an argument that is missing, not used, or out of range.
     """
-    named("defense", method, DEFENSES)
+    run = defense_named(method)
     given = {"rate": rate, "rule": rule, "std": std, "clip": clip, "pruned": pruned}
     settings = parse_section(DefenseSettings, json.dumps({"method": method, **given}, default=str))
     drawn = generator("noise", method, seed)
-    return DEFENSES[method](Update(update), settings, Client(model, images, labels, drawn))
+    return run(Update(update), settings, Client(model, images, labels, drawn))

@@ -29,3 +29,6 @@ def largest_entries(values: Tensor, rate: float) -> Tensor:
         magnitudes = one.abs()
         one[magnitudes < percentile(magnitudes.flatten(), rate)] = 0
     return kept
+
+
+DEFENSES = {"compression": compress}

@@ -56,3 +56,6 @@ def _laplace(like: Tensor, generator: torch.Generator) -> Tensor:
     first = like.exponential_(generator=generator)
     second = torch.empty_like(like).exponential_(generator=generator)
     return (first - second) / math.sqrt(2)
+
+
+DEFENSES = {"gaussian": add_gaussian, "laplace": add_laplace}

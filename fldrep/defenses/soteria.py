@@ -294,3 +294,6 @@ def masked_gradients(model: Model, images: Tensor, labels: Tensor, kept: Tensor)
 def _require_share(rate: float) -> None:
     if not 0 <= rate <= 1:
         raise ConfigError(f"rate={rate} is not in [0, 1]")
+
+
+DEFENSES = {"soteria": prune_update}

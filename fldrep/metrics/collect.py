@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fldrep import grid
 from fldrep.gallery import gallery_key, original_key
+from fldrep.grid import ATTEMPTS as ATTEMPT_FILES
+from fldrep.grid import HISTORY, IMAGES, RECONSTRUCTIONS, Grid
 from fldrep.imageset import ImageSet
 from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
@@ -39,15 +40,13 @@ def collect(
 
     Args: analyses: where each table of `ANALYSES` goes; one that no entry asks for is written empty.
     """
-    jobs = grid.Grid(job.grid, job.seeds, job.block, job.convergence)
+    jobs = Grid(job.grid, job.seeds, job.block, job.convergence)
     blocks = [
-        (ATTEMPTS.read(results / block.path(grid.ATTEMPTS)), results / block.path(grid.RECONSTRUCTIONS))
+        (ATTEMPTS.read(results / block.path(ATTEMPT_FILES)), results / block.path(RECONSTRUCTIONS))
         for block in jobs.blocks()
     ]
-    class_means = {
-        name: ImageSet.read(results / grid.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
-    }
-    histories = gathered(UTILITY, [results / run.path(grid.HISTORY) for run in jobs.runs])
+    class_means = {name: ImageSet.read(results / IMAGES.format(dataset=name)).class_means for name in jobs.datasets()}
+    histories = gathered(UTILITY, [results / run.path(HISTORY) for run in jobs.runs])
     found = {
         name: gathered(ANALYSES[name], [results / file for file in files]) for name, files in jobs.analyses().items()
     }

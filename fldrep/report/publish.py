@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fldrep.errors import ConfigError, DataError
+from fldrep.grid import without_places
 from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
 from fldrep.report.claims import claims_page, claims_table
 from fldrep.report.evidence import Tables
@@ -72,7 +73,7 @@ def publish(config_file: Path, root: Path, out: Path, figures: Sequence[str], co
 
 def check_config(config: Config, record: Record, config_file: Path) -> None:
     """Refuse a config that is not the one the page was made from. Errors: `ConfigError` naming the sections."""
-    now, then = config.model_dump(mode="json"), record.config.model_dump(mode="json")
+    now, then = (without_places(one).model_dump(mode="json") for one in (config, record.config))
     differ = [key for key in now if now[key] != then[key]]
     if differ:
         raise ConfigError(

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.defenses import DEFENSES
+from fldrep.defenses import defense_named
 from fldrep.defenses.client import Client
 from fldrep.errors import ConfigError
 from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
@@ -82,7 +82,7 @@ def sent_update(
     """The defended update of one batch. Shapes: (B, C, H, W), (B,) -> {name: (1, *shape)}."""
     images, labels = images.unsqueeze(0), labels.unsqueeze(0)
     plain = client_update(model, images, labels)
-    return DEFENSES[defense.method](plain, defense, Client(model, images, labels, generator))
+    return defense_named(defense.method)(plain, defense, Client(model, images, labels, generator))
 
 
 def features_of(model: Model, images: Tensor, chunk: int = 256) -> Tensor:

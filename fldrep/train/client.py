@@ -12,9 +12,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from fldrep.defenses import DEFENSES
+from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
-from fldrep.defenses.soteria import training_mask
 from fldrep.gradients import HEAD_WEIGHT, Update, cross_entropy
 from fldrep.models import Model
 from fldrep.seeds import generator
@@ -100,7 +99,7 @@ def local_sgd(
         chosen, kept = images[batch], None
         if defense.method == "soteria":
             began = perf_counter()
-            kept = training_mask(model, chosen, defense, scores)
+            kept = defense_module(defense.method).training_mask(model, chosen, defense, scores)
             seconds += perf_counter() - began
         gradient, features = local_gradient(model, chosen, labels[batch], kept, defense.pruned)
         if kept is not None:
@@ -150,7 +149,7 @@ def defended(federation: Federation, update: dict[str, Tensor], client: int, rou
         return update
     noise = generator("noise", *federation.identity, federation.defense_name, client, round)
     one = Update({name: value.unsqueeze(0) for name, value in update.items()})
-    sent = DEFENSES[settings.method](one, settings, Client(generator=noise))
+    sent = defense_named(settings.method)(one, settings, Client(generator=noise))
     return {name: value.squeeze(0) for name, value in sent.items()}
 
 

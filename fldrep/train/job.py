@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fldrep.defenses.soteria import column_mask, mask_agreement, training_mask
+from fldrep.defenses import defense_module
 from fldrep.grid import Run
 from fldrep.imageset import ImageSet, as_pixels
 from fldrep.models import input_of, model_for
@@ -68,8 +68,10 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     model.eval()
     inputs = input_of(run, job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
     drawn = generator("agreement", run.dataset, run.model, run.seed)
-    fast = torch.stack([training_mask(model, image.unsqueeze(0), defense, drawn) for image in inputs])
-    return mask_agreement(fast, column_mask(model, inputs, defense.rate, defense.rule)).mean().item()
+    soteria = defense_module(defense.method)
+    fast = torch.stack([soteria.training_mask(model, image.unsqueeze(0), defense, drawn) for image in inputs])
+    exact = soteria.column_mask(model, inputs, defense.rate, defense.rule)
+    return soteria.mask_agreement(fast, exact).mean().item()
 
 
 def images_of_clients(table: pd.DataFrame) -> list[Tensor]:

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 import fldrep
-from fldrep.defenses import DEFENSES, defend
+from fldrep.defenses import defend, defense_named
 from fldrep.defenses.client import Client
 from fldrep.defenses.soteria import column_mask, masked_gradients
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.gradients import client_update
-from fldrep.settings import DefenseSettings
+from fldrep.settings import DEFENSE_MODULES, DefenseSettings
 
 LAYERS = [nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Flatten()]
 
@@ -22,7 +22,9 @@ def case(make_network, draw_images):
 
 
 def test_every_method_of_the_settings_is_there():
-    assert set(DEFENSES) == set(get_args(DefenseSettings.model_fields["method"].annotation))
+    methods = get_args(DefenseSettings.model_fields["method"].annotation)
+    assert set(DEFENSE_MODULES) == set(methods)
+    assert all(callable(defense_named(method)) for method in methods)
 
 
 def test_the_packages_face_is_this_module():
@@ -126,7 +128,7 @@ def test_images_of_another_shape_are_refused(case):
 def test_noise_needs_a_generator(case):
     *_, update = case
     with pytest.raises(ConfigError, match="gaussian needs generator"):
-        DEFENSES["gaussian"](update, DefenseSettings(method="gaussian", std=0.1), Client())
+        defense_named("gaussian")(update, DefenseSettings(method="gaussian", std=0.1), Client())
 
 
 def test_an_unknown_method_is_an_unknown_name(case):

@@ -137,6 +137,15 @@ def test_one_figure_alone_needs_only_its_tables(plan, tiny):
     assert found.jobs["figures"] == {"reports/tiny/figures/naive_vs_adaptive.png"}
 
 
+def test_moving_the_cache_or_the_archives_remakes_nothing(snakemake, finished, tiny, tmp_path):
+    tiny["data"] = {"sources": ["folder", "torchvision"], "folder": str(tmp_path), "cache": str(tmp_path / "moved")}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    given = ("--dry-run", "--configfile", tmp_path / "tiny.yaml")
+    planned = snakemake(*given, folder=finished.folder, source=finished.source)
+    assert planned.code == 0
+    assert "Nothing to be done" in planned.text
+
+
 # ---- changed code
 
 
@@ -169,6 +178,8 @@ DLG = {"none/dlg/0", "soteria-60/dlg/0"}
 GS = {"none/gs/0", "soteria-60/gs/0"}
 MASKED = {"soteria-60/gs-masked/0"}
 THEORY = {"leakage", "certificate", "convergence", "accounting"}
+UNDER_SOTERIA = {name for name in EVERY_ATTACK if name.startswith("soteria")}
+TRAINED_WITH_SOTERIA = {name for name in EVERY_TRAINING if name.endswith("soteria-60")}
 # module in which a line is changed -> what is planned: rules, attacks, trainings
 EDITS = {
     "attack/gs.py": ({"attack", *LATER}, GS | MASKED, set()),
@@ -184,7 +195,8 @@ EDITS = {
     "figures/theme.py": ({"figures", "report"}, set(), set()),
     "summaries.py": ({"figures", "claims", "report"}, set(), set()),
     "attack/strongest.py": (set(), set(), set()),
-    "defenses/soteria.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
+    "defenses/soteria.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, UNDER_SOTERIA, TRAINED_WITH_SOTERIA),
+    "defenses/noise.py": (set(), set(), set()),
     "data/datasets.py": ({"data", "partition", "train", "attack", *THEORY, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
     "settings.py": (set(), set(), set()),
     "cli.py": (set(), set(), set()),

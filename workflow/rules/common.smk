@@ -14,7 +14,8 @@ from fldrep.estimate import estimate
 from fldrep.figures import figures_of
 from fldrep.leftovers import take_over
 from fldrep.provenance import code_digest, share_package, text_digest
-from fldrep.settings import ATTACK_MODULES, PHOTO, parse_config, stable_json
+from fldrep.settings import ATTACK_MODULES, DEFENSE_MODULES, PHOTO
+from fldrep.settings import parse_config, stable_json
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -81,6 +82,9 @@ CONFIG_FILE = (
 share_package()
 share_cache(CONFIG.data.cache)
 
+# Where the files of data sets are found: told to the command, but no param, as what is found is the same everywhere.
+PLACES = stable_json(CONFIG.data.model_copy(update={"photo": None}))
+
 
 # What the page is written with beside its code: a sentence for each figure (where its command looks), and the template.
 CAPTIONS = SOURCE / "workflow" / "report"
@@ -112,7 +116,7 @@ def run_of(wildcards):
 
 def data_settings(wildcards):
     """What the images of a data set depend on, as JSON."""
-    return stable_json(grid.data_settings(CONFIG, wildcards.dataset))
+    return stable_json(grid.data_job(CONFIG, wildcards.dataset))
 
 
 def photo_file(wildcards):
@@ -142,9 +146,19 @@ def attack_settings(wildcards):
 
 
 def attack_code(wildcards):
-    """Digest of what an attack job runs: the job itself and the preset."""
+    """Digest of what an attack job runs: the job itself, the preset and the defense."""
     preset = CONFIG.attacks[wildcards.attack].preset
-    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset])
+    return code_under_defense("fldrep.attack.job", ATTACK_MODULES[preset])(wildcards)
+
+
+def code_under_defense(*modules):
+    """Digest of modules and of the defense of a run, as a function of wildcards."""
+
+    def code(wildcards):
+        method = CONFIG.defenses[wildcards.defense].method
+        return code_digest(*modules, DEFENSE_MODULES[method])
+
+    return code
 
 
 def gpus_wanted(wildcards):

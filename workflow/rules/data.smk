@@ -15,7 +15,8 @@ rule data:
         settings=data_settings,
         code=code_digest("fldrep.data.datasets"),
     shell:
-        "python -m fldrep data --dataset {wildcards.dataset} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+        "python -m fldrep data --dataset {wildcards.dataset} --settings {params.settings:q} "
+        "--places {PLACES:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule partition:

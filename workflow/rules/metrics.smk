@@ -25,7 +25,7 @@ rule metrics:
         # The job derives its inputs from the grid, as the list of files may be longer than a command line.
         settings=stable_json(grid.metrics_job(CONFIG)),
         results=lambda wildcards, output: Path(output.attacks).parents[1],
-        code=code_digest("fldrep.metrics.collect", "fldrep.grid"),
+        code=code_digest("fldrep.metrics.collect"),
     shell:
         "python -m fldrep metrics --settings {params.settings:q} --results {params.results:q} "
         "--attacks {output.attacks:q} --utility {output.utility:q} --gallery {output.gallery:q} "

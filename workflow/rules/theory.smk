@@ -22,7 +22,7 @@ rule leakage:
         settings=lambda wildcards: stable_json(
             grid.leakage_job(CONFIG, run_of(wildcards))
         ),
-        code=code_digest("fldrep.theory.jobs.leakage"),
+        code=code_under_defense("fldrep.theory.jobs.leakage"),
     shell:
         "python -m fldrep leakage --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "

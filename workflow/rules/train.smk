@@ -17,7 +17,7 @@ rule train:
         runtime=240,
     params:
         settings=train_settings,
-        code=code_digest("fldrep.train.job"),
+        code=code_under_defense("fldrep.train.job"),
     shell:
         "python -m fldrep train --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
