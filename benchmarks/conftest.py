@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import table
-from fldrep.memory import keep_freed_memory
+from fldrep.machine.memory import keep_freed_memory
 
 LINES = pytest.StashKey[list[table.Line]]()
 

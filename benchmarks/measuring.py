@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import fldrep
-from fldrep.models import Model, build_model
+from fldrep.models.model import Model, build_model
 
 NETWORKS = {"lenet": ("lenet", None, "uniform")} | {
     f"convnet-{width}": ("convnet", width, "default") for width in (8, 14, 16, 20, 28, 32, 40, 64)

@@ -9,11 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import twins
 from benchmarks.measuring import images, network, seconds, step_seconds, targets
-from fldrep.attack import lbfgs
-from fldrep.attack.comparisons import COSINE, SQUARED
 from fldrep.attack.dlg import flat_objective, flat_points
-from fldrep.attack.engine import Problems, gradient_map, initial_point, matching
-from fldrep.normalisation import normalisation_for
+from fldrep.attack.engine import gradient_map, matching
+from fldrep.attack.objectives import COSINE, SQUARED
+from fldrep.attack.optimisers import lbfgs
+from fldrep.attack.problem import Problems, initial_point
+from fldrep.models.normalisation import normalisation_for
 
 SHAPE = (3, 32, 32)
 

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import images, network, seconds, step_seconds
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.defenses.jacobian import feature_norms
-from fldrep.imageset import ImageSet
-from fldrep.models import build_model
-from fldrep.normalisation import normalisation_for
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.models.model import build_model
+from fldrep.models.normalisation import normalisation_for
+from fldrep.storage.imageset import ImageSet
 from fldrep.train.fedavg import train_round
 from fldrep.train.federation import Federation, copy_of
 from fldrep.train.workers import crew

@@ -8,15 +8,17 @@ import torch
 
 from benchmarks import twins
 from benchmarks.measuring import network, seconds
+from fldrep.config.data import DataSettings
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.data.datasets import load_arrays
 from fldrep.defenses.jacobian import features_and_norms
-from fldrep.defenses.soteria import mask_agreement, masks_of
+from fldrep.defenses.soteria.masks import mask_agreement, masks_of
 from fldrep.errors import DataError
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import build_model
-from fldrep.normalisation import normalisation_for
+from fldrep.models.model import build_model
+from fldrep.models.normalisation import normalisation_for
 from fldrep.seeds import generator
-from fldrep.settings import DataSettings, DefenseSettings, TrainSettings
+from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.train.evaluate import mean_scores, scored_batches
 from fldrep.train.fedavg import train, train_round
 from fldrep.train.federation import Federation, copy_of

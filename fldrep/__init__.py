@@ -9,11 +9,11 @@ __version__ = "0.1.0"
 
 _FACE = {
     "read_photo": "fldrep.data.photo",
-    "build_model": "fldrep.models",
-    "client_update": "fldrep.gradients",
+    "build_model": "fldrep.models.model",
+    "client_update": "fldrep.models.updates",
     "defend": "fldrep.defenses",
-    "feature_scores": "fldrep.defenses.soteria",
-    "column_mask": "fldrep.defenses.soteria",
+    "feature_scores": "fldrep.defenses.soteria.rules",
+    "column_mask": "fldrep.defenses.soteria.masks",
     "reconstruct": "fldrep.attack",
     "compare": "fldrep.metrics.images",
 }

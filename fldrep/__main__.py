@@ -1,6 +1,6 @@
 """`python -m fldrep`."""
 
-from fldrep.cli import main
+from fldrep.cli.main import main
 
 if __name__ == "__main__":
     main()

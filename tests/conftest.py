@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from fldrep.tensors import read_tensors
+from fldrep.storage.tensors import read_tensors
 
 torch.set_num_threads(1)  # the suite runs in parallel over processes
 

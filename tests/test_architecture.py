@@ -14,13 +14,20 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from rattler import MatchSpec
 
-from fldrep.provenance import imported_modules
+from fldrep.plan.digest import imported_modules
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
 HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2")
 # Only these may reach into stages: the command line, the lazy top, and the quick start built on it.
-ABOVE = {"fldrep", "fldrep.cli", "fldrep.photo", "fldrep.__main__", "fldrep.calibration", "fldrep.estimate"}
+ABOVE = {
+    "fldrep",
+    "fldrep.cli.main",
+    "fldrep.applications.quickstart",
+    "fldrep.__main__",
+    "fldrep.plan.calibration",
+    "fldrep.plan.estimate",
+}
 
 
 def module_name(path: Path) -> str:
@@ -145,14 +152,15 @@ def test_the_workflow_is_read_without_heavy_packages():
 
 
 @pytest.mark.parametrize(
-    "module", ["fldrep.settings", "fldrep.records", "fldrep.grid", "fldrep.provenance", "fldrep.cli"]
+    "module",
+    ["fldrep.config.reading", "fldrep.tables.final", "fldrep.plan.grid", "fldrep.machine.origin", "fldrep.cli.main"],
 )
 def test_what_reads_configs_and_tables_needs_no_torch(module):
     assert not loaded_by(f"import {module}") & {"torch", "torchvision"}
 
 
 def test_figures_and_the_page_are_made_without_torch():
-    assert "torch" not in loaded_by("import fldrep.figures.theme, fldrep.report.page, fldrep.gallery, fldrep.summaries")
+    assert "torch" not in loaded_by("import fldrep.figures.theme, fldrep.report.page, fldrep.storage.gallery, fldrep.analysis.rows")
 
 
 def test_the_snakefile_stays_short():
@@ -223,7 +231,7 @@ def rules() -> dict[str, tuple[str, str]]:
 
 def entered_by(command: str) -> set[str]:
     """Modules of this package that a command of the command line imports, and all of its stage."""
-    functions = {node.name: node for node in tree("fldrep.cli").body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree("fldrep.cli.main").body if isinstance(node, ast.FunctionDef)}
     imports = statements(functions[f"{command}_command"]) | statements(functions["parsed"])
     stages = {stage_of(name) for name in imports} - {None}
     whole = {module for module in FILES if stage_of(module) in stages}
@@ -255,9 +263,9 @@ def test_each_rule_calls_a_stage_in_an_environment():
 def test_an_environment_holds_all_that_its_rules_import(rule):
     command, environment = rules()[rule]
     needed = needed_by(imported_modules(*entered_by(command)))
-    for node in tree("fldrep.cli").body:  # but what another command imports inside its function is not needed
+    for node in tree("fldrep.cli.main").body:  # but what another command imports inside its function is not needed
         if not isinstance(node, ast.FunctionDef):
-            needed |= {package: ["fldrep.cli"] for package in packages(statements(node))}
+            needed |= {package: ["fldrep.cli.main"] for package in packages(statements(node))}
     missing = {
         package: where for package, where in needed.items() if package not in pip_part(ENVIRONMENTS[environment])
     }

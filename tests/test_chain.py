@@ -4,23 +4,22 @@ import pytest
 import torch
 
 from fldrep.attack.job import attack_block
+from fldrep.config.attacks import AttackSettings
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.engine import EngineSettings
+from fldrep.config.jobs import AttackJob, TrainJob
+from fldrep.config.models import ModelSettings
+from fldrep.config.partitions import PartitionSettings
+from fldrep.config.train import TrainSettings
+from fldrep.config.updates import UpdateSettings
 from fldrep.data.partition import deal, shards_table
-from fldrep.estimate import SIZES
-from fldrep.grid import Block, Run
-from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.records import ATTEMPTS, SHARDS, UTILITY
-from fldrep.settings import (
-    AttackJob,
-    AttackSettings,
-    DefenseSettings,
-    EngineSettings,
-    ModelSettings,
-    PartitionSettings,
-    TrainJob,
-    TrainSettings,
-    UpdateSettings,
-)
-from fldrep.tensors import read_tensors
+from fldrep.plan.estimate import SIZES
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
+from fldrep.storage.places import Block, Run
+from fldrep.storage.tensors import read_tensors
+from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.shards import SHARDS
+from fldrep.tables.training import UTILITY
 from fldrep.train.job import train_run
 
 SORTS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fldrep.gradients import client_update, cross_entropy
-from fldrep.models import build_model
+from fldrep.models.model import build_model
+from fldrep.models.updates import client_update, cross_entropy
 
 GOLDEN = Path(__file__).parent / "golden" / "lenet.npz"
 TOLERANCE = {torch.float32: {"rtol": 2e-5, "atol": 1e-6}, torch.float64: {"rtol": 2e-5, "atol": 1e-6}}

@@ -6,13 +6,13 @@ from importlib import import_module
 from pydantic import ValidationError
 from torch import Tensor
 
-from fldrep.attack.engine import Attack, Reconstruction
+from fldrep.attack.problem import Attack, Reconstruction
+from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
 from fldrep.errors import ConfigError, named
-from fldrep.gradients import LocalSteps
-from fldrep.models import Model
-from fldrep.normalisation import Normalisation, normalisation_for
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation, normalisation_for
+from fldrep.models.updates import LocalSteps
 from fldrep.seeds import generator
-from fldrep.settings import ATTACK_MODULES, AttackSettings
 
 
 def attack_named(preset: str) -> Attack:

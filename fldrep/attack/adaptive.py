@@ -9,14 +9,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fldrep.attack.comparisons import RELATIVE_SQUARED, Comparison, cosine
-from fldrep.attack.engine import Reconstruction, solve_all
-from fldrep.attack.gs import signed_adam
+from fldrep.attack.engine import solve_all
 from fldrep.attack.masks import defended_part, public_mask, what_survives, without_head
+from fldrep.attack.objectives import RELATIVE_SQUARED, Comparison, cosine
+from fldrep.attack.optimisers.signed_adam import signed_adam
+from fldrep.attack.problem import Reconstruction
 from fldrep.attack.pruned import through_the_mask
+from fldrep.config.attacks import AttackSettings
 from fldrep.errors import AttackRefused
-from fldrep.models import Model
-from fldrep.settings import AttackSettings
+from fldrep.models.model import Model
 
 
 def gs_masked(

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from fldrep.attack import lbfgs
-from fldrep.attack.comparisons import SCALED_SQUARED, SQUARED, Comparison, squared
-from fldrep.attack.engine import Course, Outcome, Problems, Reconstruction, solve_all
+from fldrep.attack.engine import solve_all
 from fldrep.attack.masks import public_mask, what_survives
+from fldrep.attack.objectives import SCALED_SQUARED, SQUARED, Comparison, squared
+from fldrep.attack.optimisers import lbfgs
+from fldrep.attack.problem import Course, Outcome, Problems, Reconstruction
 from fldrep.attack.pruned import through_the_mask
-from fldrep.models import Model
-from fldrep.settings import AttackSettings
+from fldrep.config.attacks import AttackSettings
+from fldrep.models.model import Model
 
 
 def dlg(

@@ -10,15 +10,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fldrep.attack.comparisons import Aim, Comparison
-from fldrep.attack.engine import Reconstruction, solve_all
-from fldrep.attack.gs import signed_adam
+from fldrep.attack.engine import solve_all
 from fldrep.attack.masks import defended_part, what_survives
+from fldrep.attack.objectives import Aim, Comparison
+from fldrep.attack.optimisers.signed_adam import signed_adam
+from fldrep.attack.problem import Reconstruction
 from fldrep.attack.pullback import Gradient
+from fldrep.config.attacks import AttackSettings
 from fldrep.errors import AttackRefused
-from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT
-from fldrep.models import Model
-from fldrep.settings import AttackSettings
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 
 def r_matching(

@@ -11,19 +11,21 @@ from tqdm import tqdm
 from fldrep.attack import Reconstruction, attack_named
 from fldrep.attack.resume import Keeper, job_key
 from fldrep.attack.targets import Target, choose_targets
+from fldrep.config.jobs import AttackJob
+from fldrep.config.reading import stable_json
 from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
-from fldrep.devices import device_for, device_words
-from fldrep.gradients import LocalSteps, Update, client_update
-from fldrep.grid import Block, Run
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.memory import keep_freed_memory
-from fldrep.models import Model, input_of, model_for
-from fldrep.records import ATTEMPTS
+from fldrep.machine.devices import device_for, device_words
+from fldrep.machine.memory import keep_freed_memory
+from fldrep.models.checkpoint import input_of, model_for, read_checkpoint
+from fldrep.models.model import Model
+from fldrep.models.updates import LocalSteps, Update, client_update
 from fldrep.seeds import generator
-from fldrep.settings import AttackJob, stable_json
-from fldrep.shards import read_shards
-from fldrep.tensors import read_checkpoint, write_tensors
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.places import Block, Run
+from fldrep.storage.shards import read_shards
+from fldrep.storage.tensors import write_tensors
+from fldrep.tables.attack_runs import ATTEMPTS
 
 
 def attack_block(

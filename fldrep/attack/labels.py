@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fldrep.errors import AttackRefused, ConfigError
-from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, LocalSteps
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, LocalSteps
 
 
 def labels_for(

@@ -36,7 +36,7 @@ from fldrep.attack.convolution import (
     turn,
 )
 from fldrep.attack.pullback import Gradient, GradientMap, Pullback
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 Layer = Callable[[Tensor, int], tuple[Tensor, Callable]]
 Arrange = dict[str, Callable[[Tensor], Tensor]]

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fldrep.attack.comparisons import Aim, Comparison, cosine, keep, keep_all
+from fldrep.attack.objectives import Aim, Comparison, cosine, keep, keep_all
 from fldrep.attack.pullback import Gradient
 from fldrep.errors import AttackRefused, named
-from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, Update
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update
 
 
 def defended_part(seen: Mapping[str, Tensor], defended: str | None = None) -> str:

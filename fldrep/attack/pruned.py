@@ -15,12 +15,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fldrep.attack.engine import Attack, Draw, Reconstruction
 from fldrep.attack.masks import defended_part
+from fldrep.attack.problem import Attack, Draw, Reconstruction
+from fldrep.config.attacks import AttackSettings
 from fldrep.errors import AttackRefused
-from fldrep.gradients import HEAD_WEIGHT
-from fldrep.models import Model
-from fldrep.settings import AttackSettings
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_WEIGHT
 
 
 def through_the_mask(attack: Attack) -> Attack:

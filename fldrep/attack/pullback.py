@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.gradients import LocalSteps, update_gradients
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import LocalSteps, update_gradients
 
 Gradient = Mapping[str, Tensor]
 Pullback = Callable[[Gradient], tuple[Tensor, Tensor]]

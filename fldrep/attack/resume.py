@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fldrep.errors import DataError
-from fldrep.tensors import read_metadata, read_tensors, write_tensors
+from fldrep.storage.tensors import read_metadata, read_tensors, write_tensors
 
 State = dict[str, Tensor]
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from fldrep.attack import adaptive, dlg, features, gs
-from fldrep.attack.engine import Attack, Reconstruction, choose, distances_at
+from fldrep.attack.engine import distances_at
 from fldrep.attack.masks import defended_part, what_survives
+from fldrep.attack.problem import Attack, Reconstruction, choose
+from fldrep.config.attacks import AttackSettings
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.errors import AttackRefused
-from fldrep.models import Model
-from fldrep.presets import ATTACK_PRESETS
-from fldrep.settings import AttackSettings
+from fldrep.models.model import Model
 
 MEMBERS: dict[str, Attack] = {
     name: (gs.PRESETS | adaptive.PRESETS | features.PRESETS | dlg.PRESETS)[name]

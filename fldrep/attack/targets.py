@@ -24,7 +24,7 @@ def choose_targets(shards: pd.DataFrame, wanted: list[int], *identity: object, i
 
     An update holds `images` targets of one client, of consecutive numbers. The choice depends on the identity (data
     set, partition, seed), the number and `images` alone, so all models, defenses and attacks of one grid meet the same
-    images. Args: shards: table `records.SHARDS`.
+    images. Args: shards: table `tables.shards`.
     """
     held = {int(client): rows for client, rows in shards.groupby("client", sort=True)}
     clients = [list(held)[place] for place in _shuffled(len(held), "clients", *identity)]

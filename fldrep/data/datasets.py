@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fldrep import __version__
+from fldrep.config.data import PHOTO, DataSettings
 from fldrep.data.formats import (
     Parser,
     Pieces,
@@ -28,8 +29,7 @@ from fldrep.data.formats import (
 from fldrep.data.photo import resized_photo
 from fldrep.data.sources import Archive, NpmPackage, Publication, find
 from fldrep.errors import ConfigError, DataError, named
-from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.settings import PHOTO, DataSettings
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
 
 PHOTO_AMONG = "cifar10"  # whose test images and class means stand beside a photo
 PIECES = ("train_images", "train_labels", "test_images", "test_labels")

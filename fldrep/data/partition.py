@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fldrep.config.partitions import PartitionSettings
 from fldrep.errors import ConfigError, named
-from fldrep.settings import PartitionSettings
 
 Shards = list[Tensor]
 
@@ -136,7 +136,7 @@ METHODS: dict[str, Callable[[Tensor, PartitionSettings, torch.Generator], Shards
 
 
 def shards_table(shards: Sequence[Tensor], labels: Tensor) -> pd.DataFrame:
-    """Who holds what, with the columns of `records.SHARDS`: client, index, label; a row an image."""
+    """Who holds what, with the columns of `tables.shards`: client, index, label; a row an image."""
     index = torch.cat(list(shards))
     client = torch.arange(len(shards)).repeat_interleave(torch.tensor([len(shard) for shard in shards]))
     columns = {"client": client, "index": index, "label": labels[index]}

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fldrep.errors import DataError
-from fldrep.imageset import as_pixels
+from fldrep.storage.imageset import as_pixels
 
 MAX_PIXELS = 40_000_000
 # Pillow knows more, but hands some of them (EPS) to other programs.

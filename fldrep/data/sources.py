@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fldrep.cache import cache_folder
+from fldrep.config.data import DataSettings
 from fldrep.errors import DataError
-from fldrep.settings import DataSettings
+from fldrep.storage.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

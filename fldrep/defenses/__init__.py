@@ -10,12 +10,13 @@ from types import ModuleType
 
 from torch import Tensor
 
+from fldrep.config.defenses import DEFENSE_MODULES, DefenseSettings
+from fldrep.config.reading import parse_section
 from fldrep.defenses.client import Client
 from fldrep.errors import named
-from fldrep.gradients import Update
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import Update
 from fldrep.seeds import generator
-from fldrep.settings import DEFENSE_MODULES, DefenseSettings, parse_section
 
 Defense = Callable[[Update, DefenseSettings, Client], Update]
 

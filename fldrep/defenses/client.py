@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fldrep.errors import ConfigError
-from fldrep.gradients import LocalSteps
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import LocalSteps
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ arXiv:1906.08935.
 
 from torch import Tensor
 
+from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses.client import Client
 from fldrep.defenses.percentile import percentile
-from fldrep.gradients import Update
-from fldrep.settings import DefenseSettings
+from fldrep.models.updates import Update
 
 
 def compress(update: Update, settings: DefenseSettings, client: Client) -> Update:

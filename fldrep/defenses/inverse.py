@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fldrep.defenses.jacobian import full_jacobian
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch.func import jvp, vjp, vmap
 from fldrep.defenses.rows import Patches, Row, layers_of, windowed_rows
 from fldrep.defenses.variance import features_and_variances
 from fldrep.errors import named
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses.client import Client
-from fldrep.gradients import Update
-from fldrep.settings import DefenseSettings
+from fldrep.models.updates import Update
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 

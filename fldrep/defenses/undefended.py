@@ -1,8 +1,8 @@
 """No defense: the update leaves the client as it is."""
 
+from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses.client import Client
-from fldrep.gradients import Update
-from fldrep.settings import DefenseSettings
+from fldrep.models.updates import Update
 
 
 def send_as_is(update: Update, settings: DefenseSettings, client: Client) -> Update:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from fldrep.config.data import PHOTO
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, named
-from fldrep.settings import PHOTO, Config
 
 Wanted = Callable[[Config], bool]
 
@@ -56,13 +57,17 @@ def figures_of(config: Config) -> list[str]:
 def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) -> None:
     """Draw one figure from files and write it as PNG; equal inputs give equal bytes.
 
-    Args: inputs: paths of the tables of `records` (Parquet) and of `gallery` (safetensors) by their names; a figure
+    Args: inputs: paths of the tables of `tables` (Parquet) and of `gallery` (safetensors) by their names; a figure
     reads those that `FIGURES` names, and the others may be absent or None.
     Errors: `UnknownName` for a figure; `ConfigError` for an input that is needed and not given; `DataError` for a file.
     """
     from fldrep.figures.theme import save_png
-    from fldrep.gallery import read_gallery
-    from fldrep.records import ATTACKS, CERTIFICATE, CONVERGENCE, LEAKAGE, UTILITY
+    from fldrep.storage.gallery import read_gallery
+    from fldrep.tables.attacks import ATTACKS
+    from fldrep.tables.certificate import CERTIFICATE
+    from fldrep.tables.convergence import CONVERGENCE
+    from fldrep.tables.leakage import LEAKAGE
+    from fldrep.tables.training import UTILITY
 
     tables = (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE)
     readers: dict[str, Callable] = {"gallery": read_gallery, **{table.name: table.read for table in tables}}

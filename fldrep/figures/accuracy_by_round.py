@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.figures import theme
-from fldrep.summaries import LEAST_FOR_INTERVAL, median_interval
 
 COLUMNS = 2
 PANEL = ["dataset", "model", "partition"]
@@ -17,7 +17,7 @@ DASHES = {"none": "-", "soteria": "-", "compression": "--", "gaussian": "-.", "l
 
 @theme.themed
 def draw(utility: pd.DataFrame) -> Figure:
-    """One panel a data set, model and partition that was trained. Args: table `records.UTILITY`."""
+    """One panel a data set, model and partition that was trained. Args: table `tables.training`."""
     panels = [(key, rows) for key, rows in utility.groupby(PANEL) if rows["round"].max() > 0]
     if not panels:
         return theme.message_figure("No model was trained in this grid: there is no accuracy to show.")

@@ -7,16 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fldrep.analysis.intervals import median_interval, share_interval
+from fldrep.analysis.rows import ERROR, ERROR_NAMES, chosen, converged, updates_of
 from fldrep.figures import theme
-from fldrep.summaries import (
-    ERROR,
-    ERROR_NAMES,
-    chosen,
-    converged,
-    median_interval,
-    share_interval,
-    updates_of,
-)
 
 CHECKPOINT = ["dataset", "model", "partition", "round", "attack"]
 
@@ -35,7 +28,7 @@ class Sweep:
 def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     """A row of panels a sweep: the median error, and the share of targets recovered.
 
-    Args: attacks: table `records.ATTACKS`; error: which of `summaries.ERROR_NAMES` is shown.
+    Args: attacks: table `tables.attacks`; error: which of `rows.ERROR_NAMES` is shown.
     """
     found = sweeps(attacks)
     if not found:

@@ -7,18 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, median_interval, share_interval
+from fldrep.analysis.rows import SETTING, bounded, targets_of
+from fldrep.analysis.words import setting_text
 from fldrep.figures import theme
-from fldrep.records import CONSTANTS
-from fldrep.summaries import (
-    LEAST_FOR_INTERVAL,
-    SETTING,
-    Estimate,
-    bounded,
-    median_interval,
-    setting_text,
-    share_interval,
-    targets_of,
-)
+from fldrep.tables.certificate import CONSTANTS
 
 INK = theme.METHOD_COLOURS["none"]
 # Colours and markers of what is measured and of the bounds, from the top of a line.
@@ -36,7 +29,7 @@ LINE_INCHES = 0.62
 def draw(certificate: pd.DataFrame) -> Figure:
     """A row of panels an attacked checkpoint: distances and bounds, shares of reconstructions where each holds.
 
-    Args: table `records.CERTIFICATE`.
+    Args: table `tables.certificate`.
     """
     settings = [(key, rows) for key, rows in bounded(certificate).groupby(SETTING)]
     if not settings:

@@ -8,8 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, mean_interval
+from fldrep.analysis.rows import LEAST_FLOOR
 from fldrep.figures import theme
-from fldrep.summaries import LEAST_FLOOR, LEAST_FOR_INTERVAL, mean_interval
 
 PANEL = ["dataset", "partition"]
 FEW_STEPS = 20  # fewer steps than these are shown side by side
@@ -25,7 +26,7 @@ BEFORE = {"color": theme.GREY, "linestyle": "-.", "linewidth": 1.2}
 
 @theme.themed
 def draw(convergence: pd.DataFrame) -> Figure:
-    """A panel a data set, partition and mask. Args: table `records.CONVERGENCE`."""
+    """A panel a data set, partition and mask. Args: table `tables.convergence`."""
     if convergence.empty:
         return theme.message_figure("No convergence was measured in this grid.")
     panels = list(convergence.groupby([*PANEL, "mask"], sort=False))

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.figures import theme
-from fldrep.summaries import LEAST_FOR_INTERVAL, median_interval
 
 PANEL = ["dataset", "model", "partition"]
 SIDE_BY_SIDE = 10  # with more defenses each panel has a row of its own, and smaller markers
@@ -55,7 +55,7 @@ class View:
 def draw(leakage: pd.DataFrame) -> Figure:
     """For each data set, model and partition a row of panels for representations and one for labels.
 
-    Args: table `records.LEAKAGE`.
+    Args: table `tables.leakage`.
     """
     if leakage.empty:
         return theme.message_figure("No update was searched for representations in this grid.")

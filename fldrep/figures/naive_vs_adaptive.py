@@ -6,22 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fldrep.analysis.families import family, is_adaptive, naive_counterpart
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
+from fldrep.analysis.rows import ERROR, ERROR_NAMES, PAIR, SETTING, chosen, converged, paired_differences
+from fldrep.analysis.words import setting_text
 from fldrep.figures import theme
-from fldrep.summaries import (
-    ERROR,
-    ERROR_NAMES,
-    LEAST_FOR_INTERVAL,
-    PAIR,
-    SETTING,
-    chosen,
-    converged,
-    family,
-    is_adaptive,
-    median_interval,
-    naive_counterpart,
-    paired_differences,
-    setting_text,
-)
 
 LINE_INCHES = 0.27
 
@@ -30,7 +19,7 @@ LINE_INCHES = 0.27
 def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     """A row of panels a checkpoint attacked both ways: errors, paired differences.
 
-    Args: attacks: table `records.ATTACKS`; error: which of `summaries.ERROR_NAMES` is shown.
+    Args: attacks: table `tables.attacks`; error: which of `rows.ERROR_NAMES` is shown.
     """
     settings = [(key, rows) for key, rows in attacks.groupby(SETTING) if rows["preset"].map(is_adaptive).any()]
     if not settings:

@@ -6,10 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from fldrep.analysis.families import undefended
+from fldrep.analysis.published import PHOTO_MSE
+from fldrep.analysis.rows import ERROR_NAMES, SETTING, chosen
+from fldrep.analysis.words import setting_text
+from fldrep.config.data import PHOTO
 from fldrep.figures import theme
-from fldrep.reference import PHOTO_MSE
-from fldrep.settings import PHOTO
-from fldrep.summaries import ERROR_NAMES, SETTING, chosen, setting_text, undefended
 
 ERROR = "mse"  # the reference's; GS keeps pixels valid, so clamping would change nothing
 X_AXES = {"rate": "nominal rate", "live_rate": "effective rate: share of live features pruned"}
@@ -19,7 +21,7 @@ X_AXES = {"rate": "nominal rate", "live_rate": "effective rate: share of live fe
 def draw(attacks: pd.DataFrame) -> Figure:
     """A row of two panels a model, checkpoint and attack: the error by nominal rate, and by effective rate.
 
-    Args: table `records.ATTACKS`; only the data set `photo` is drawn.
+    Args: table `tables.attacks`; only the data set `photo` is drawn.
     """
     rows = chosen(attacks[attacks["dataset"] == PHOTO])
     panels = list(rows.groupby([*SETTING, "attack"]))

@@ -8,20 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fldrep.analysis.cells import summarise
+from fldrep.analysis.families import is_adaptive, undefended
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
+from fldrep.analysis.rows import ERROR, ERROR_NAMES, SETTING, chosen, converged, last_rounds
+from fldrep.analysis.words import setting_text
 from fldrep.figures import theme
-from fldrep.summaries import (
-    ERROR,
-    ERROR_NAMES,
-    LEAST_FOR_INTERVAL,
-    SETTING,
-    chosen,
-    converged,
-    is_adaptive,
-    last_rounds,
-    setting_text,
-    summarise,
-    undefended,
-)
 
 COLUMNS = 3
 TITLE_CHARACTERS = 44  # in a line over one panel
@@ -32,7 +24,7 @@ ACCURACY = ["dataset", "model", "partition", "defense"]
 def draw(attacks: pd.DataFrame, utility: pd.DataFrame, error: str = ERROR) -> Figure:
     """One panel an attacked checkpoint and attack.
 
-    Args: tables `records.ATTACKS` and `records.UTILITY`; error: which of `summaries.ERROR_NAMES` is shown.
+    Args: tables `tables.attacks` and `tables.training`; error: which of `rows.ERROR_NAMES` is shown.
     """
     if attacks.empty:
         return theme.message_figure("No attack was run.")

@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fldrep.analysis.rows import SETTING, chosen, defenses_in_order
+from fldrep.analysis.words import setting_text
 from fldrep.errors import DataError
 from fldrep.figures import theme
-from fldrep.gallery import gallery_key, original_key
-from fldrep.summaries import SETTING, chosen, defenses_in_order, setting_text
+from fldrep.storage.gallery import gallery_key, original_key
 
 THUMB, GAP, MARGIN = 1.0, 0.14, 0.26  # inches: a picture, the space beside it, the figure's edge
 TITLE, LINE, TEXT = 0.28, 0.135, 0.36  # inches: a band's title, a line of its column heads, the words under a picture
@@ -48,7 +49,7 @@ class Band:
 def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int | None = None) -> Figure:
     """A band an attacked checkpoint and attack, a row a target, a column a defense.
 
-    Args: attacks: table `records.ATTACKS`; images: pixels (C, H, W) by the names of `fldrep.gallery`; targets: images
+    Args: attacks: table `tables.attacks`; images: pixels (C, H, W) by the names of `storage.gallery`; targets: images
     a band shows (2, or 1 where there are many bands).
     Errors: `DataError` where a chosen reconstruction or its original is not among the images.
     """

@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from fldrep.files import written_beside
-from fldrep.summaries import Estimate, defenses_in_order
+from fldrep.analysis.intervals import Estimate
+from fldrep.analysis.rows import defenses_in_order
+from fldrep.atomic import written_beside
 
 DPI = 110
 LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column

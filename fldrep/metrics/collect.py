@@ -7,26 +7,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fldrep.gallery import gallery_key, original_key
-from fldrep.grid import ATTEMPTS as ATTEMPT_FILES
-from fldrep.grid import HISTORY, IMAGES, RECONSTRUCTIONS, Grid
-from fldrep.imageset import ImageSet
+from fldrep.config.jobs import MetricsJob
 from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
-from fldrep.normalisation import normalisation_for
-from fldrep.records import (
-    ACCOUNTING,
-    ATTACK_IDENTITY,
-    ATTACKS,
-    ATTEMPTS,
-    CERTIFICATE,
-    CONVERGENCE,
-    LEAKAGE,
-    UTILITY,
-    Table,
-)
-from fldrep.settings import MetricsJob
-from fldrep.tensors import read_tensors, write_tensors
+from fldrep.models.normalisation import normalisation_for
+from fldrep.plan.grid import Grid
+from fldrep.storage.gallery import gallery_key, original_key
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import ATTEMPTS as ATTEMPT_FILES
+from fldrep.storage.places import HISTORY, IMAGES, RECONSTRUCTIONS
+from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attack_runs import ATTACK_IDENTITY, ATTEMPTS
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.table import Table
+from fldrep.tables.training import UTILITY
 
 GALLERY_TARGETS = 8
 PICTURES = ("originals", "images")  # what an attack job keeps of each block
@@ -108,7 +106,7 @@ def _judge_block(rows: pd.DataFrame, tensors: dict[str, Tensor], class_means: di
 
 
 def pick_gallery(blocks: Sequence[tuple[pd.DataFrame, Path]], seed: int) -> dict[str, Tensor]:
-    """Originals and chosen reconstructions of the first targets of one seed, pixels (C, H, W), by `fldrep.gallery`."""
+    """Originals and chosen reconstructions of the first targets of one seed, pixels (C, H, W), by `storage.gallery`."""
     shown: dict[str, Tensor] = {}
     for rows, path in blocks:
         wanted = rows[rows["chosen"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]

@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from fldrep.errors import DataError
-from fldrep.normalisation import Normalisation, normalisation_for
+from fldrep.models.normalisation import Normalisation, normalisation_for
 
 SSIM_WINDOW = 11  # pixels a side: what sigma 1.5 cut at 3.5 sigma needs
 

@@ -4,6 +4,10 @@ from itertools import permutations
 
 import pandas as pd
 
+from fldrep.analysis.cells import summarise
+from fldrep.analysis.intervals import Estimate, median_interval, share_interval
+from fldrep.analysis.rows import CELL, ERROR, chosen, converged, last_rounds, paired, paired_differences
+from fldrep.analysis.words import nominal_text, number
 from fldrep.report.evidence import (
     LEAD,
     NOT_REPRODUCED,
@@ -23,20 +27,6 @@ from fldrep.report.evidence import (
     strongest_adaptive,
     times_text,
     too_weak,
-)
-from fldrep.report.tables import nominal_text, number
-from fldrep.summaries import (
-    CELL,
-    ERROR,
-    Estimate,
-    chosen,
-    converged,
-    last_rounds,
-    median_interval,
-    paired,
-    paired_differences,
-    share_interval,
-    summarise,
 )
 
 # The paper's own figure: "up to 160 times".

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from fldrep import records
-from fldrep.files import written_beside
-from fldrep.records import CLAIMS, VERDICTS
+from fldrep.analysis.words import interval_text
+from fldrep.atomic import written_beside
+from fldrep.config.models import ModelSettings
+from fldrep.config.whole import Config
 from fldrep.report import attack_claims, theory_claims
 from fldrep.report.evidence import NOT_TESTABLE, Finding, Tables
 from fldrep.report.html import rendered
-from fldrep.report.tables import interval_text
-from fldrep.settings import Config, ModelSettings
+from fldrep.tables.claims import CLAIMS, VERDICTS
+from fldrep.tables.final import FINAL
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ CLAIMED: dict[str, Claim] = {
 
 
 def claims_table(tables: Tables, config_file: str) -> pd.DataFrame:
-    """Every claim, a row a cell, by `records.CLAIMS`; a claim without a cell has one row that says so.
+    """Every claim, a row a cell, by `tables.claims`; a claim without a cell has one row that says so.
 
     Args: config_file: the config's path, for the command that rebuilds a row.
     """
@@ -162,8 +163,7 @@ def model_words(settings: ModelSettings) -> str:
 
 def write_claims(config: Config, paths: Mapping[str, Path], config_file: str, out_table: Path, out_page: Path) -> None:
     """Judge every claim and write the table and its page. Args: paths: a Parquet file for each table of `Tables`."""
-    names = ("attacks", "utility", "leakage", "certificate", "convergence", "accounting")
-    tables = Tables(config, **{name: getattr(records, name.upper()).read(paths[name]) for name in names})
+    tables = Tables(config, **{name: table.read(paths[name]) for name, table in FINAL.items()})
     table = claims_table(tables, config_file)
     CLAIMS.write(table, out_table)
     with written_beside(out_page) as beside:

@@ -1,6 +1,6 @@
 """What a claim is judged on: the tables of one config, what was found in one cell of them, and when a cell counts.
 
-Errors are `summaries.ERROR`, the MSE on pixels clamped to [0, 1], as in the figures. On the other error, in normalised
+Errors are `rows.ERROR`, the MSE on pixels clamped to [0, 1], as in the figures. On the other error, in normalised
 space and not clamped, an attacker without a box constraint (DLG) loses to the grey image by pixels that no image
 file can hold, so that a readable reconstruction may count as no attack at all.
 """
@@ -10,20 +10,12 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from fldrep.records import VERDICTS
-from fldrep.report.tables import interval_text, number
-from fldrep.settings import Config
-from fldrep.summaries import (
-    LEAST_FOR_INTERVAL,
-    SETTING,
-    Estimate,
-    converged,
-    credited,
-    is_adaptive,
-    leads,
-    median_interval,
-    undefended,
-)
+from fldrep.analysis.families import is_adaptive, undefended
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, median_interval
+from fldrep.analysis.rows import SETTING, converged, credited, leads
+from fldrep.analysis.words import interval_text, number
+from fldrep.config.whole import Config
+from fldrep.tables.claims import VERDICTS
 
 REPRODUCED, ONLY_NON_ADAPTIVE, NOT_REPRODUCED, TOO_WEAK, NOT_TESTABLE = VERDICTS
 
@@ -55,7 +47,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for a claim in one cell, and the verdict on it. Fields as in `records.CLAIMS`."""
+    """What was found for a claim in one cell, and the verdict on it. Fields as in `tables.claims`."""
 
     verdict: str
     measured: str

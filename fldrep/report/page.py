@@ -7,15 +7,23 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
+from fldrep.analysis.rows import RUN_OF_MODEL, chosen
+from fldrep.analysis.words import number
+from fldrep.atomic import written_beside
+from fldrep.config.whole import Config
 from fldrep.errors import DataError
-from fldrep.files import written_beside
-from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
 from fldrep.report.claims import claims_for_reading
 from fldrep.report.html import rendered
-from fldrep.report.tables import number, privacy_tables, untrained_models, utility_tables
+from fldrep.report.tables import privacy_tables, untrained_models, utility_tables
 from fldrep.report.theory_tables import theory_tables
-from fldrep.settings import Config
-from fldrep.summaries import LEAST_FOR_INTERVAL, RUN_OF_MODEL, chosen
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 TITLES = {
@@ -44,7 +52,7 @@ def write_page(
 ) -> None:
     """Write the report of a grid as one HTML file, whole or not at all.
 
-    Args: attacks, utility, claims: Parquet files of these tables of `records`; analyses: those of leakage, certificate,
+    Args: attacks, utility, claims: Parquet files of these tables of `tables`; analyses: those of leakage, certificate,
     convergence and accounting, by name; figures: PNG files in the order they are shown, each named after its figure;
     provenance: what made it, in the order shown (words, or a list or
     mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;

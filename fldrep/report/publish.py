@@ -17,21 +17,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from fldrep.analysis.cells import summarise
+from fldrep.analysis.rows import ERROR_NAMES
+from fldrep.config.reading import read_config
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError
-from fldrep.grid import without_places
-from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
+from fldrep.plan.jobs import without_places
 from fldrep.report.claims import claims_page, claims_table
 from fldrep.report.evidence import Tables
 from fldrep.report.page import seconds_spent
 from fldrep.report.record import Record, record_of
-from fldrep.settings import Config, read_config
-from fldrep.summaries import ERROR_NAMES, summarise
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
 
 TABLES = (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 TABLE_SUFFIXES = (".parquet", ".csv")
 TABLES_LIMIT = 2_000_000  # bytes, all tables of the folder together
 FIGURE_AIM, FILE_LIMIT = 300_000, 1_000_000  # bytes; a larger figure is reduced to 256 colours
-UNKNOWN = "unknown"  # how `provenance.commit` says that there is no repository
+UNKNOWN = "unknown"  # how `origin.commit` says that there is no repository
 REQUIRED = ("name", "config", "commit", "machine", "made", "versions", "devices", "seconds", "rows", "code")
 
 
@@ -124,7 +132,7 @@ def _write_table(name: str, rows: pd.DataFrame, source: Path, folder: Path) -> N
 def for_reading(name: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """What the CSV of a table holds, and the name that says so: all rows, or a summary where rows are many.
 
-    `attacks_by_cell`: `summaries.summarise` for each of the two errors (column `measure`); `convergence_last_round`:
+    `attacks_by_cell`: `cells.summarise` for each of the two errors (column `measure`); `convergence_last_round`:
     each run after its last round.
     """
     if name == "attacks":

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from fldrep.analysis.cells import summarise
+from fldrep.analysis.published import PHOTO_MSE
+from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_order
+from fldrep.analysis.words import interval_text, number, setting_text
 from fldrep.errors import DataError, named
-from fldrep.records import ATTACKS, CLAIMS
-from fldrep.reference import PHOTO_MSE
 from fldrep.report.claims import claims_for_reading, place
-from fldrep.report.tables import interval_text, number
-from fldrep.summaries import PAIR, SETTING, chosen, converged, defenses_in_order, setting_text, summarise
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.claims import CLAIMS
 
 MARK = re.compile(r"<!-- results:(?P<name>[^ ]+?):(?P<end>begin|end) -->")
 ERROR = "mse"  # the README shows the reference's scale; the page shows both

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from fldrep.config.reading import parse_config
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError
-from fldrep.settings import Config, parse_config
 
 MADE, VERSIONS, ORIGIN, SETTINGS = "made", "Versions", "Origin", "Settings"  # a section of the page, and its heads
 

@@ -1,11 +1,12 @@
 """The page's tables, as text: every number with how many targets stand behind it."""
 
-import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from fldrep.summaries import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds, setting_text, summarise
+from fldrep.analysis.cells import summarise
+from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds
+from fldrep.analysis.words import interval_text, nominal_text, number, setting_text
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ PRIVACY_HEADS = [
     ("grey / class mean (normalised)", "no information: as above, MSE (normalised)"),
     ("energy", "median share of the squared norm of the representation removed"),
 ]
+
 
 UTILITY_HEADS = [
     ("model", "name of the model in the config"),
@@ -134,38 +136,3 @@ def _utility_row(row) -> list[str]:
         number(row.sent_bytes / 1000),
         number(row.live_rate, "share"),
     ]
-
-
-def number(value: float | None, kind: str = "", sign: str = "") -> str:
-    """A number to three digits, a `share` as a percentage; a dash for none.
-
-    >>> number(0.12345), number(0.5, "share"), number(None), number(float("inf"))
-    ('0.123', '50 %', '–', '∞')
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{100 * value:{sign}.0f} %" if kind == "share" else f"{value:{sign}#.3g}".rstrip(".")
-    return text.replace("-", "−") if "e" not in text else text
-
-
-def nominal_text(rate: float | None, std: float | None) -> str:
-    """What the config asks of a defense.
-
-    >>> nominal_text(0.6, None), nominal_text(None, 0.01), nominal_text(None, None)
-    ('60 %', 'std 0.01', '–')
-    """
-    if not pd.isna(rate):
-        return f"{100 * rate:g} %"
-    return "–" if pd.isna(std) else f"std {std:g}"
-
-
-def interval_text(median: float, low: float, high: float, sign: str = "") -> str:
-    """A median with its interval, where there is one.
-
-    >>> interval_text(1.0, 0.5, 2.0), interval_text(1.0, float("nan"), float("nan"))
-    ('1.00 [0.500, 2.00]', '1.00')
-    """
-    middle = number(median, sign=sign)
-    return middle if pd.isna(low) else f"{middle} [{number(low)}, {number(high)}]"

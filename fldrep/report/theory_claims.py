@@ -2,6 +2,10 @@
 
 import pandas as pd
 
+from fldrep.analysis.families import is_adaptive
+from fldrep.analysis.intervals import median_interval
+from fldrep.analysis.rows import LEAST_FLOOR, SETTING, bounded
+from fldrep.analysis.words import number
 from fldrep.report.evidence import (
     NOT_REPRODUCED,
     NOT_TESTABLE,
@@ -14,8 +18,6 @@ from fldrep.report.evidence import (
     few,
     median_text,
 )
-from fldrep.report.tables import number
-from fldrep.summaries import LEAST_FLOOR, SETTING, bounded, is_adaptive, median_interval
 
 # "About 0.99": what rounds to it.
 ABOUT_099 = 0.985

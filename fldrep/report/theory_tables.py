@@ -5,20 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fldrep.records import CONSTANTS
-from fldrep.report.tables import TextTable, interval_text, nominal_text, number
-from fldrep.summaries import (
-    LEAST_FLOOR,
-    SETTING,
-    Estimate,
-    bounded,
-    defenses_in_order,
-    mean_interval,
-    median_interval,
-    setting_text,
-    share_interval,
-    targets_of,
-)
+from fldrep.analysis.intervals import Estimate, mean_interval, median_interval, share_interval
+from fldrep.analysis.rows import LEAST_FLOOR, SETTING, bounded, defenses_in_order, targets_of
+from fldrep.analysis.words import interval_text, nominal_text, number, setting_text
+from fldrep.report.tables import TextTable
+from fldrep.tables.certificate import CONSTANTS
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ ACCOUNTING_HEADS = [
 
 
 def theory_tables(analyses: Mapping[str, pd.DataFrame]) -> list[Analysis]:
-    """The analyses that have rows. Args: analyses: the tables of `records` by the names of `ANALYSES`."""
+    """The analyses that have rows. Args: analyses: the tables of `tables` by the names of `ANALYSES`."""
     return [
         Analysis(title, note, make(analyses[name]))
         for name, (title, note, make) in ANALYSES.items()

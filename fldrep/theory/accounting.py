@@ -29,8 +29,9 @@ import math
 import dp_accounting
 from dp_accounting.rdp import RdpAccountant
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.errors import ConfigError
-from fldrep.settings import DefenseSettings, TrainSettings
 
 # Above this epsilon the odds of an attacker may grow e^20 times: a number, not a protection.
 MEANINGLESS = 20

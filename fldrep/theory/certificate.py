@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fldrep.errors import ConfigError
-from fldrep.models import Model
+from fldrep.models.model import Model
 from fldrep.theory.lipschitz import jacobian_norms, lipschitz_bound
 
 # f(X') counts as r' where it is this close, relative to ||r - r'||.

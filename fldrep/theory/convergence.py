@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from fldrep.errors import ConfigError, named
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 # The theorem ---------------------------------------------------------------------------------------------------------
 

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses import defense_named
 from fldrep.defenses.client import Client
 from fldrep.errors import ConfigError
-from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
-from fldrep.models import Model
-from fldrep.settings import DefenseSettings
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
 
 # Positions of the images of (batch number, batch size); the generator of the client's noise for them.
 Draw = Callable[[int, int], Tensor]

@@ -13,7 +13,7 @@ from torch.func import jvp, vjp
 
 from fldrep.defenses.jacobian import fixed_statistics
 from fldrep.errors import ConfigError
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 # The Jacobian's norm at an image -------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
-from fldrep.gradients import HEAD_WEIGHT, Update, cross_entropy
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_WEIGHT, Update, cross_entropy
 from fldrep.seeds import generator
-from fldrep.settings import DefenseSettings, TrainSettings
 from fldrep.train.federation import Federation, copy_of, local_lr
 
 

@@ -14,11 +14,12 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from fldrep.imageset import ImageSet
-from fldrep.models import Model
-from fldrep.normalisation import Normalisation
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
 from fldrep.seeds import generator
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.storage.imageset import ImageSet
 from fldrep.train.client import Report, Sent, train_client
 from fldrep.train.evaluate import BATCH, mean_scores, scored_batches
 from fldrep.train.federation import Federation, copy_of, local_lr, sampled_clients
@@ -63,7 +64,7 @@ def train(
         resume: a file that holds how far the run has come, written every `save_every_s` seconds, and read at the start
             if it is of a run with the same arguments and `code`. Delete it once the result is kept.
 
-    Returns history rows with the columns of `records.UTILITY` between the run's identity and `code`. `train_s` and
+    Returns history rows with the columns of `tables.training` between the run's identity and `code`. `train_s` and
     `defense_s` are summed over the clients, so with w workers a round takes about train_s / w. The bytes are of the
     parameters; the few of batch norm's buffers come on top.
     Errors: `DataError` for a client without images.

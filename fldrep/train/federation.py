@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.errors import DataError
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import Model
-from fldrep.normalisation import Normalisation
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
+from fldrep.storage.imageset import ImageSet, as_pixels
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fldrep.config.jobs import TrainJob
+from fldrep.config.reading import stable_json
 from fldrep.defenses import defense_module
-from fldrep.grid import Run
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import input_of, model_for
-from fldrep.records import UTILITY
+from fldrep.models.checkpoint import input_of, model_for, write_checkpoints
 from fldrep.seeds import generator
-from fldrep.settings import TrainJob, stable_json
-from fldrep.shards import read_shards
-from fldrep.tensors import write_checkpoints
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.places import Run
+from fldrep.storage.shards import read_shards
+from fldrep.tables.training import UTILITY
 from fldrep.train.fedavg import train
 
 AGREEMENT_IMAGES = 4  # exact scores of a wide network take seconds an image
@@ -75,7 +75,7 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
 
 
 def images_of_clients(table: pd.DataFrame) -> list[Tensor]:
-    """For each client the positions of its images. Args: table: `records.SHARDS`."""
+    """For each client the positions of its images. Args: table: `tables.shards`."""
     return [torch.tensor(rows["index"].to_numpy()) for _, rows in table.groupby("client", sort=True)]
 
 

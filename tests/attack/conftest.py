@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fldrep
-from fldrep.normalisation import normalisation_for
+from fldrep.models.normalisation import normalisation_for
 
 
 def client_gradient(model, image, label):

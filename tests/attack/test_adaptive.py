@@ -3,13 +3,13 @@ import torch
 
 import fldrep
 from fldrep.attack import attack_named
-from fldrep.attack.comparisons import cosine, keep_all
 from fldrep.attack.masks import defended_part, masked_columns, without_head
+from fldrep.attack.objectives import cosine, keep_all
+from fldrep.config.attacks import ATTACK_MODULES
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.errors import AttackRefused, UnknownName
-from fldrep.gradients import HEAD_WEIGHT, Update, update_gradients
-from fldrep.presets import ATTACK_PRESETS
-from fldrep.provenance import imported_modules
-from fldrep.settings import ATTACK_MODULES
+from fldrep.models.updates import HEAD_WEIGHT, Update, update_gradients
+from fldrep.plan.digest import imported_modules
 
 
 def masked(update, defended=None):

@@ -7,7 +7,7 @@ from torch import nn
 import fldrep
 from fldrep.attack.labels import inferred_counts, inferred_labels, whole_shares
 from fldrep.errors import AttackRefused
-from fldrep.gradients import LocalSteps, client_update
+from fldrep.models.updates import LocalSteps, client_update
 
 LABELS = torch.tensor([[0, 0, 3, 4], [2, 2, 2, 2], [4, 1, 3, 0]])
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fldrep.attack.comparisons import COSINE, SQUARED, cosine, keep
-from fldrep.gradients import cosine_distance, squared_distance
+from fldrep.attack.objectives import COSINE, SQUARED, cosine, keep
+from fldrep.models.updates import cosine_distance, squared_distance
 
 SHAPES = {"a": (2, 3), "b": (4,), "c": (2, 1, 3)}
 

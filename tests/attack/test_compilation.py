@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack import compilation
-from fldrep.attack.compilation import WORTH_STEPS, compiled, has_compiler, hastening
 from fldrep.errors import ConfigError
+from fldrep.machine import compilation
+from fldrep.machine.compilation import WORTH_STEPS, compiled, has_compiler, hastening
 
 
 @pytest.fixture

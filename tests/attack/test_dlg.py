@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack.engine import initial_point
+from fldrep.attack.problem import initial_point
 from fldrep.seeds import generator
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import fldrep
-from fldrep import memory
-from fldrep.attack.engine import choose, in_chunks, initial_point
+from fldrep.attack.chunks import in_chunks
+from fldrep.attack.problem import choose, initial_point
 from fldrep.attack.resume import Keeper
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.gradients import HEAD_WEIGHT
+from fldrep.machine import memory
+from fldrep.models.updates import HEAD_WEIGHT
 
 PRESETS = [("gs", 6), ("dlg", 1), ("idlg", 1)]
 
@@ -16,7 +17,7 @@ PRESETS = [("gs", 6), ("dlg", 1), ("idlg", 1)]
 def one_by_one(made, preset, iterations, **settings):
     """Each target attacked alone, from the initial points it has among the others."""
     from fldrep.attack import attack_named, attack_settings
-    from fldrep.normalisation import normalisation_for
+    from fldrep.models.normalisation import normalisation_for
     from fldrep.seeds import generator
 
     for target in range(len(made.labels)):
@@ -284,7 +285,7 @@ def test_errors_name_what_is_wrong(lenet, convnet):
 
 
 def test_a_model_that_does_not_say_its_images_needs_their_shape(lenet):
-    from fldrep.models import Model
+    from fldrep.models.model import Model
 
     model = Model(lenet.model.body, lenet.model.head)
     with pytest.raises(ConfigError, match="shape"):

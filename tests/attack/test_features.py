@@ -3,12 +3,12 @@ import torch
 from torch import nn
 
 import fldrep
-from fldrep.attack.comparisons import RELATIVE_SQUARED, SCALED_SQUARED
 from fldrep.attack.features import features_of, matched, with_features
 from fldrep.attack.masks import what_survives
+from fldrep.attack.objectives import RELATIVE_SQUARED, SCALED_SQUARED
 from fldrep.errors import AttackRefused
-from fldrep.gradients import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
 
 
 def masked(update):

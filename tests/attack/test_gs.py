@@ -3,9 +3,9 @@ import torch
 
 import fldrep
 from fldrep.attack import attack_settings
-from fldrep.attack.engine import initial_point
-from fldrep.attack.gs import learning_rates
-from fldrep.gradients import HEAD_WEIGHT, Update
+from fldrep.attack.optimisers.signed_adam import learning_rates
+from fldrep.attack.problem import initial_point
+from fldrep.models.updates import HEAD_WEIGHT, Update
 from fldrep.seeds import generator
 
 ITERATIONS = 16  # past the three milestones, 5.99, 10 and 14.01

@@ -5,8 +5,8 @@ from torch import nn
 import fldrep
 from fldrep.attack.labels import inferred_labels, labels_for
 from fldrep.errors import ConfigError
-from fldrep.gradients import client_update
-from fldrep.models import Model
+from fldrep.models.model import Model
+from fldrep.models.updates import client_update
 
 
 def update_of(activation, bias, count=12):

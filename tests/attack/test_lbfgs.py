@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fldrep.attack import lbfgs
+from fldrep.attack.optimisers import lbfgs
 
 CENTRES = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.1, -0.7], [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 SCALES = torch.tensor([[1.0, 0.3, 0.2], [0.5, 0.01, 0.1], [0.9, 0.9, 0.9], [0.6, 0.5, 0.4]], dtype=torch.float64)

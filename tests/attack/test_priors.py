@@ -1,6 +1,6 @@
 import torch
 
-from fldrep.attack.priors import total_variation, total_variation_slope
+from fldrep.attack.regularisers import total_variation, total_variation_slope
 
 
 def images(*shape):

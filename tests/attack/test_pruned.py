@@ -2,11 +2,11 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack.comparisons import cosine
 from fldrep.attack.masks import masked_columns
+from fldrep.attack.objectives import cosine
 from fldrep.attack.pruned import without_pruned
 from fldrep.errors import AttackRefused
-from fldrep.gradients import HEAD_WEIGHT, LocalSteps, update_gradients
+from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, update_gradients
 
 
 @pytest.fixture(scope="module")

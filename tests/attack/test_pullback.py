@@ -8,7 +8,7 @@ from fldrep.attack import winograd
 from fldrep.attack.convolution import Geometry, as_rows, by_input, own_by_input, patches, turn
 from fldrep.attack.layerwise import layerwise
 from fldrep.attack.pullback import by_autodiff
-from fldrep.models import Model
+from fldrep.models.model import Model
 
 
 def numbers(*shape, seed=0):

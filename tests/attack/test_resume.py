@@ -11,16 +11,21 @@ import torch
 
 import fldrep
 from fldrep.attack import attack_named, attack_settings, job
-from fldrep.attack.engine import Reconstruction
+from fldrep.attack.problem import Reconstruction
 from fldrep.attack.resume import Keeper, job_key
-from fldrep.grid import Block, Run
-from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.models import model_for
-from fldrep.normalisation import normalisation_for
-from fldrep.records import ATTEMPTS, SHARDS
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.engine import EngineSettings
+from fldrep.config.jobs import AttackJob
+from fldrep.config.models import ModelSettings
+from fldrep.config.updates import UpdateSettings
+from fldrep.models.checkpoint import model_for, write_checkpoints
+from fldrep.models.normalisation import normalisation_for
 from fldrep.seeds import generator
-from fldrep.settings import AttackJob, DefenseSettings, EngineSettings, ModelSettings, UpdateSettings
-from fldrep.tensors import read_tensors, write_checkpoints, write_tensors
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
+from fldrep.storage.places import Block, Run
+from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.shards import SHARDS
 
 PRESETS = ["gs", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "strongest"]
 

@@ -3,10 +3,11 @@ import torch
 
 import fldrep
 from fldrep.attack import attack_settings
-from fldrep.attack.engine import Reconstruction, distances_at
+from fldrep.attack.engine import distances_at
 from fldrep.attack.masks import what_survives
+from fldrep.attack.problem import Reconstruction
 from fldrep.attack.strongest import MEMBERS, _best, member_settings
-from fldrep.gradients import HEAD_WEIGHT, Update
+from fldrep.models.updates import HEAD_WEIGHT, Update
 
 
 def shared_of(made, defended):

@@ -10,13 +10,14 @@ import torch
 
 from fldrep.attack.job import attack_block, initial_generator
 from fldrep.attack.targets import choose_targets
+from fldrep.config.jobs import AttackJob
 from fldrep.errors import ConfigError
-from fldrep.grid import Block, Run
-from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.models import model_for
-from fldrep.records import ATTEMPTS, SHARDS
-from fldrep.settings import AttackJob
-from fldrep.tensors import read_tensors, write_checkpoints
+from fldrep.models.checkpoint import model_for, write_checkpoints
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
+from fldrep.storage.places import Block, Run
+from fldrep.storage.tensors import read_tensors
+from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.shards import SHARDS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "lenet.npz"
 

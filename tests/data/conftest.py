@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fldrep.config.data import DataSettings
 from fldrep.data import datasets
 from fldrep.data.datasets import Dataset, cifar_layout, idx_layout, idx_publication, png_layout
 from fldrep.data.sources import Archive, NpmPackage, Publication
-from fldrep.settings import DataSettings
 
 
 def idx(array: np.ndarray, kind: int = 0x08) -> bytes:

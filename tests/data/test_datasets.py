@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from fldrep.config.data import DataSettings
 from fldrep.data.datasets import DATASETS, array_sha256, load_arrays, prepare
 from fldrep.data.sources import NoSource
 from fldrep.errors import UnknownName
-from fldrep.imageset import ImageSet
-from fldrep.settings import DataSettings
-from fldrep.tensors import read_metadata
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.tensors import read_metadata
 
 PIECES = ("train_images", "train_labels", "test_images", "test_labels")
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fldrep.config.partitions import PartitionSettings
 from fldrep.data.partition import METHODS, classes, deal, dirichlet, iid, shards_table
 from fldrep.errors import ConfigError
-from fldrep.records import SHARDS
-from fldrep.settings import PartitionSettings
+from fldrep.tables.shards import SHARDS
 
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 

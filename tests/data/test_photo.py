@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fldrep.config.data import PhotoSettings
 from fldrep.data import datasets
 from fldrep.data.datasets import prepare, published_set
 from fldrep.data.photo import MAX_PIXELS, read_photo
 from fldrep.errors import ConfigError, DataError
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.settings import PhotoSettings
-from fldrep.tensors import read_metadata
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.tensors import read_metadata
 
 PATTERN = Path(__file__).with_name("pattern.png")
 

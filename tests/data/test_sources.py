@@ -11,12 +11,12 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from fldrep.cache import cache_folder
+from fldrep.config.data import DataSettings
 from fldrep.data import sources
 from fldrep.data.datasets import DATASETS, load_arrays, prepare
 from fldrep.data.sources import NoSource
 from fldrep.errors import DataError
-from fldrep.settings import DataSettings
+from fldrep.storage.cache import cache_folder
 
 CLOSED = "http://127.0.0.1:1"
 

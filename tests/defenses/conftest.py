@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fldrep.models import Model, build_model
+from fldrep.models.model import Model, build_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lenet.npz"
 

@@ -4,7 +4,7 @@ import torch
 
 from fldrep.defenses import defend
 from fldrep.defenses.compression import largest_entries
-from fldrep.gradients import Update, client_update
+from fldrep.models.updates import Update, client_update
 
 
 def test_golden_compression(golden_case):

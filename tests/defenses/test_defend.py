@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 import fldrep
+from fldrep.config.defenses import DEFENSE_MODULES, DefenseSettings
 from fldrep.defenses import defend, defense_named
 from fldrep.defenses.client import Client
-from fldrep.defenses.soteria import column_mask, masked_gradients
+from fldrep.defenses.soteria.masks import column_mask
+from fldrep.defenses.soteria.prune import masked_gradients
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.gradients import client_update
-from fldrep.settings import DEFENSE_MODULES, DefenseSettings
+from fldrep.models.updates import client_update
 
 LAYERS = [nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Flatten()]
 

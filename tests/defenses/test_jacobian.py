@@ -7,7 +7,7 @@ from fldrep.defenses.jacobian import feature_norms, features_and_norms, full_jac
 from fldrep.defenses.rows import layers_of, phase_kernels, windowed_rows
 from fldrep.defenses.variance import propagate
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.models import build_model
+from fldrep.models.model import build_model
 
 # Bodies that are pulled back through windows: every stride, padding, kernel and pool that moves a window's corner.
 WINDOWED = {

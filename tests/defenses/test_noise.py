@@ -3,7 +3,7 @@ import torch
 
 from fldrep.defenses import defend
 from fldrep.defenses.noise import clipped
-from fldrep.gradients import Update
+from fldrep.models.updates import Update
 
 METHODS = ("gaussian", "laplace")
 

@@ -5,28 +5,18 @@ import pytest
 import torch
 from torch import nn
 
+from fldrep.config.defenses import RULES as RULE_NAMES
+from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses.client import Client
 from fldrep.defenses.inverse import column_norms_of_inverse
 from fldrep.defenses.jacobian import feature_norms, full_jacobian
 from fldrep.defenses.percentile import percentile
-from fldrep.defenses.soteria import (
-    RULES,
-    column_mask,
-    effective_rates,
-    feature_scores,
-    masked_gradients,
-    masks_of,
-    prune_update,
-    pruned_steps,
-    rank_features,
-    rates_of_update,
-    training_mask,
-    update_masks,
-)
+from fldrep.defenses.soteria.masks import column_mask, masks_of, training_mask, update_masks
+from fldrep.defenses.soteria.prune import masked_gradients, prune_update, pruned_steps
+from fldrep.defenses.soteria.rates import effective_rates, rates_of_update
+from fldrep.defenses.soteria.rules import RULES, feature_scores, rank_features
 from fldrep.errors import ConfigError
-from fldrep.gradients import LocalSteps, client_update
-from fldrep.settings import RULES as RULE_NAMES
-from fldrep.settings import DefenseSettings
+from fldrep.models.updates import LocalSteps, client_update
 
 RELU = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3, 2), nn.ReLU(), nn.Flatten()]
 SIGNED = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fldrep import cli
+from fldrep.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from fldrep import grid
-from fldrep.config_docs import config_schema
+from fldrep.config.docs import config_schema
+from fldrep.config.jobs import AttackJob, MetricsJob, TrainJob
+from fldrep.config.reading import parse_config, parse_section, stable_json
+from fldrep.config.section import Section
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
-from fldrep.settings import AttackJob, Config, MetricsJob, Section, TrainJob, parse_config, parse_section, stable_json
+from fldrep.plan.grid import grid_of
+from fldrep.plan.jobs import attack_job, metrics_job, train_job
 
 NAMES = st.sampled_from(["a", "b"])
 SCHEMA = Draft202012Validator(config_schema())
@@ -103,16 +107,16 @@ def refusal(raw: dict) -> str | None:
     """The message of a refused config; None for an accepted one, all of whose jobs survive the way to JSON."""
     try:
         config = parse_config(raw)
-        jobs = grid.grid_of(config)
+        jobs = grid_of(config)
     except ConfigError as refused:
         return str(refused)
     SCHEMA.validate(raw)
     assert parse_section(Config, stable_json(config)) == config
     assert jobs.runs
     for kind, job in [
-        *((TrainJob, grid.train_job(config, run)) for run in jobs.runs),
-        *((AttackJob, grid.attack_job(config, jobs, block)) for block in jobs.blocks()),
-        (MetricsJob, grid.metrics_job(config)),
+        *((TrainJob, train_job(config, run)) for run in jobs.runs),
+        *((AttackJob, attack_job(config, jobs, block)) for block in jobs.blocks()),
+        (MetricsJob, metrics_job(config)),
     ]:
         assert parse_section(kind, stable_json(job)) == job
     return None

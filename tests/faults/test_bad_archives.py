@@ -9,10 +9,10 @@ import pickle
 import numpy as np
 import pytest
 
+from fldrep.config.reading import stable_json
 from fldrep.data import formats
 from fldrep.data.datasets import prepare
 from fldrep.errors import DataError
-from fldrep.settings import stable_json
 
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 IMAGES, LABELS, TEST = "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from fldrep import grid
+from fldrep.plan.grid import grid_of
 
 BASE = """
 name: small
@@ -208,7 +208,7 @@ def changed(path: str, value) -> dict:
 
 
 def _no_calibration(config, *unused):
-    grid.grid_of(config)
+    grid_of(config)
     raise AssertionError("the config was accepted")
 
 

@@ -9,23 +9,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fldrep.grid import Run
-from fldrep.imageset import ImageSet, mean_of_each_class
-from fldrep.models import build_model
-from fldrep.records import (
-    ACCOUNTING,
-    ATTACKS,
-    ATTEMPTS,
-    CERTIFICATE,
-    CLAIMS,
-    CONVERGENCE,
-    LEAKAGE,
-    SHARDS,
-    UTILITY,
-    Table,
-)
-from fldrep.settings import DefenseSettings
-from fldrep.tensors import read_tensors, write_checkpoints, write_tensors
+from fldrep.config.defenses import DefenseSettings
+from fldrep.models.checkpoint import write_checkpoints
+from fldrep.models.model import build_model
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
+from fldrep.storage.places import Run
+from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.shards import SHARDS
+from fldrep.tables.table import Table
+from fldrep.tables.training import UTILITY
 
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
 ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "attacks": ["gs"]}

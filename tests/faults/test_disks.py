@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fldrep.settings import stable_json
+from fldrep.config.reading import stable_json
 
 CLOSED = "http://127.0.0.1:1"
 

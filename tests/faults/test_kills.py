@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fldrep.leftovers import MARK
+from fldrep.plan.leftovers import MARK
 
 ROOT = Path(__file__).parents[2]
 KILLED = Path(__file__).parent / "killed.yaml"

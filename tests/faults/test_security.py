@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fldrep.config.reading import stable_json
 from fldrep.data import formats
-from fldrep.settings import stable_json
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "fldrep").rglob("*.py"))

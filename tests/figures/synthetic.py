@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fldrep.gallery import gallery_key, original_key
-from fldrep.records import ATTACKS, UTILITY
+from fldrep.storage.gallery import gallery_key, original_key
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.training import UTILITY
 
 DEFENSES = {
     "none": ("none", "", None, None, None),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fldrep.analysis.rows import chosen, converged
 from fldrep.figures import batches
-from fldrep.summaries import chosen, converged
 
 ONE = ("cifar10", "convnet-16", "iid", 0)
 KINDS = (("single", 1, 1), ("of-2", 2, 1), ("of-4", 4, 1), ("of-4-twice", 4, 2))

@@ -12,6 +12,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from fldrep.config.reading import read_config
+from fldrep.config.theory import TheorySettings
 from fldrep.errors import ConfigError, DataError, UnknownName
 from fldrep.figures import (
     FIGURES,
@@ -23,10 +25,13 @@ from fldrep.figures import (
     render,
     theme,
 )
-from fldrep.gallery import original_key
-from fldrep.records import ATTACKS, CERTIFICATE, CONVERGENCE, LEAKAGE, UTILITY
-from fldrep.settings import TheorySettings, read_config
-from fldrep.tensors import write_tensors
+from fldrep.storage.gallery import original_key
+from fldrep.storage.tensors import write_tensors
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
 
 CONVNET, LENET = ("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10)
 GS, MIXED = ("gs", "gs-masked", "gs-drop"), ("dlg", "gs", "gs-masked")
@@ -132,7 +137,7 @@ def test_figures_are_made_without_torch():
     import sys
 
     modules = ", ".join(f"fldrep.figures.{name}" for name in FIGURES)
-    code = f"import sys, fldrep.gallery, {modules}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, fldrep.storage.gallery, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

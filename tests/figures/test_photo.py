@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fldrep.figures import photo, theme
-from fldrep.records import ATTACKS
+from fldrep.tables.attacks import ATTACKS
 
 RULES = ("ratio", "inverse", "reference-notebook", "reference-script")
 

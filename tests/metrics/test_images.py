@@ -8,7 +8,7 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
 
 from fldrep.errors import DataError, UnknownName
 from fldrep.metrics.images import compare, compare_pixels
-from fldrep.normalisation import STATISTICS, Normalisation, normalisation_for
+from fldrep.models.normalisation import STATISTICS, Normalisation, normalisation_for
 
 COLUMNS = ["mse", "mse_pixel", "psnr_db", "ssim"]
 

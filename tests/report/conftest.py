@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fldrep import records
+from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
-from fldrep.records import ACCOUNTING, CERTIFICATE, LEAKAGE
 from fldrep.report.claims import write_claims
 from fldrep.report.page import write_page
 from fldrep.report.publish import publish
-from fldrep.settings import read_config
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.final import FINAL
+from fldrep.tables.leakage import LEAKAGE
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +93,7 @@ def finish(run: Finished, synthetic) -> None:
         "convergence": synthetic.convergence_table(0.5),
     }
     for name, rows in tables.items():
-        getattr(records, name.upper()).write(rows, run.metrics / f"{name}.parquet")
+        FINAL[name].write(rows, run.metrics / f"{name}.parquet")
     paths = {name: run.metrics / f"{name}.parquet" for name in tables}
     write_claims(config, paths, f"config/{run.name}.yaml", run.reports / "claims.parquet", run.reports / "claims.html")
     pictures = [run.reports / "figures" / f"{name}.png" for name in figures_of(config)]

@@ -5,10 +5,16 @@ import re
 import pandas as pd
 import pytest
 
-from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY, VERDICTS
+from fldrep.config.reading import parse_config
 from fldrep.report import attack_claims, claims, evidence, theory_claims
 from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, TOO_WEAK, Tables
-from fldrep.settings import parse_config
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.claims import CLAIMS, VERDICTS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
 
 THEORY = (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 GREY = 0.08

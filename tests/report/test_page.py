@@ -11,12 +11,18 @@ import pytest
 import yaml
 from PIL import Image
 
+from fldrep.config.reading import parse_config
 from fldrep.errors import DataError
 from fldrep.figures import FIGURES
-from fldrep.records import ACCOUNTING, ATTACKS, CERTIFICATE, CLAIMS, CONVERGENCE, LEAKAGE, UTILITY
 from fldrep.report import tables, theory_tables
 from fldrep.report.page import TITLES, caption_of, duration, page_text, summary, times, write_page
-from fldrep.settings import parse_config
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
 
 CONFIG = {
     "name": "small",

@@ -7,14 +7,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fldrep.analysis.rows import converged
+from fldrep.config.reading import read_config
 from fldrep.errors import ConfigError, DataError
-from fldrep.records import ATTACKS, CLAIMS, CONVERGENCE, UTILITY
 from fldrep.report import publish as publishing
 from fldrep.report.claims import claims_page
 from fldrep.report.publish import REQUIRED, publish
 from fldrep.report.record import record_of
-from fldrep.settings import read_config
-from fldrep.summaries import converged
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.training import UTILITY
 
 FIGURES = ("privacy_utility", "reconstructions")  # two of those that the page shows
 

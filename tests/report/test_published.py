@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fldrep import records
-from fldrep.records import CLAIMS
+from fldrep.config.reading import read_config
 from fldrep.report.claims import claims_page
 from fldrep.report.publish import FILE_LIMIT, REQUIRED, TABLES, TABLES_LIMIT, for_reading, table_sizes
 from fldrep.report.readme import filled, names_in, readme_blocks
-from fldrep.settings import read_config
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.table import Table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -40,7 +40,7 @@ def faults(folder: Path, root: Path) -> list[str]:
     return found
 
 
-def _of_table(table: records.Table, folder: Path, found: list[str]) -> set[str]:
+def _of_table(table: Table, folder: Path, found: list[str]) -> set[str]:
     """Reads a table; its CSV must say the same. Returns the CSV's name."""
     stem, shown = for_reading(table.name, table.read(folder / f"{table.name}.parquet"))
     text = shown.to_csv(index=False, float_format="%.6g", lineterminator="\n")

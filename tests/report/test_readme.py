@@ -7,13 +7,14 @@ import sys
 import pandas as pd
 import pytest
 
-from fldrep import cli
+from fldrep.analysis.published import PHOTO_MSE
+from fldrep.analysis.rows import chosen, converged
+from fldrep.analysis.words import number
+from fldrep.cli import main as cli
 from fldrep.errors import DataError, UnknownName
-from fldrep.records import ATTACKS, CLAIMS
-from fldrep.reference import PHOTO_MSE
 from fldrep.report import readme
-from fldrep.report.tables import number
-from fldrep.summaries import chosen, converged
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.claims import CLAIMS
 
 
 def marked(*names: str) -> str:

@@ -9,10 +9,11 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.defenses.noise import clipped
 from fldrep.errors import ConfigError
-from fldrep.gradients import Update
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.models.updates import Update
 from fldrep.theory import accounting
 
 

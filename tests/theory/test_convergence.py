@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fldrep.defenses.soteria import column_mask
+from fldrep.defenses.soteria.masks import column_mask
 from fldrep.errors import ConfigError
-from fldrep.models import build_model
+from fldrep.models.model import build_model
 from fldrep.theory import convergence
 from fldrep.theory.convergence import Constants, Problem
 

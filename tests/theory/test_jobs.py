@@ -3,24 +3,21 @@
 import pytest
 import torch
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.jobs import AccountingJob, CertificateJob, LeakageJob
+from fldrep.config.models import ModelSettings
+from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
+from fldrep.config.train import TrainSettings
 from fldrep.errors import ConfigError, DataError
-from fldrep.grid import Block, Deal, Run
-from fldrep.imageset import ImageSet
-from fldrep.models import model_for
-from fldrep.records import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE, SHARDS
-from fldrep.settings import (
-    AccountingJob,
-    AccountingSettings,
-    CertificateJob,
-    CertificateSettings,
-    ConvergenceSettings,
-    DefenseSettings,
-    LeakageJob,
-    LeakageSettings,
-    ModelSettings,
-    TrainSettings,
-)
-from fldrep.tensors import write_checkpoints, write_tensors
+from fldrep.models.checkpoint import model_for, write_checkpoints
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Block, Deal, Run
+from fldrep.storage.tensors import write_tensors
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.shards import SHARDS
 from fldrep.theory.jobs.accounting import accounting_job
 from fldrep.theory.jobs.certificate import certificate_job
 from fldrep.theory.jobs.convergence import convergence_job

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from fldrep.config.defenses import DefenseSettings
 from fldrep.errors import ConfigError
-from fldrep.gradients import client_update
-from fldrep.models import Model, build_model
-from fldrep.settings import DefenseSettings
+from fldrep.models.model import Model, build_model
+from fldrep.models.updates import client_update
 from fldrep.theory import leakage
 
 CLASSES = 4

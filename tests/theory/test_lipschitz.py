@@ -8,7 +8,7 @@ from torch import nn
 
 from fldrep.defenses.jacobian import full_jacobian
 from fldrep.errors import ConfigError
-from fldrep.models import Model, build_model
+from fldrep.models.model import Model, build_model
 from fldrep.theory import lipschitz
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from fldrep.imageset import ImageSet
-from fldrep.models import Model, build_model
-from fldrep.normalisation import Normalisation
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
+from fldrep.models.model import Model, build_model
+from fldrep.models.normalisation import Normalisation
+from fldrep.storage.imageset import ImageSet
 from fldrep.train.fedavg import train
 from fldrep.train.federation import Federation
 

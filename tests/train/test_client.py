@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.defenses import soteria
-from fldrep.gradients import client_update
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.models.updates import client_update
 from fldrep.train.client import local_batches, local_gradient, share_pruned, tensor_bytes, train_client
 from fldrep.train.federation import copy_of
 

@@ -6,12 +6,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
 from fldrep.errors import DataError
-from fldrep.imageset import ImageSet
-from fldrep.models import build_model
-from fldrep.records import RUN, UTILITY
+from fldrep.models.model import build_model
 from fldrep.seeds import generator
-from fldrep.settings import DefenseSettings, TrainSettings
+from fldrep.storage.imageset import ImageSet
+from fldrep.tables.columns import RUN
+from fldrep.tables.training import UTILITY
 from fldrep.train.client import Report, Sent
 from fldrep.train.fedavg import server_step, weighted_mean
 from fldrep.train.federation import local_lr, sampled_clients

@@ -2,11 +2,16 @@ import pandas as pd
 import pytest
 import torch
 
-from fldrep.grid import Run
-from fldrep.models import build_model, model_for
-from fldrep.records import SHARDS, UTILITY
-from fldrep.settings import DefenseSettings, ModelSettings, TrainJob, TrainSettings
-from fldrep.tensors import read_checkpoint, read_metadata
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.jobs import TrainJob
+from fldrep.config.models import ModelSettings
+from fldrep.config.train import TrainSettings
+from fldrep.models.checkpoint import model_for, read_checkpoint
+from fldrep.models.model import build_model
+from fldrep.storage.places import Run
+from fldrep.storage.tensors import read_metadata
+from fldrep.tables.shards import SHARDS
+from fldrep.tables.training import UTILITY
 from fldrep.train import job as job_module
 from fldrep.train.job import train_run
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fldrep.settings import DefenseSettings, TrainSettings
-from fldrep.tensors import read_metadata, write_tensors
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.train import TrainSettings
+from fldrep.storage.tensors import read_metadata, write_tensors
 from fldrep.train.resume import Progress, load_progress, run_key, save_progress
 from fldrep.train.workers import crew
 

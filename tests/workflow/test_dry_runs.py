@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fldrep import grid
+from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
-from fldrep.settings import read_config
+from fldrep.plan.grid import grid_of
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -33,7 +33,7 @@ def test_every_config_plans_the_jobs_of_its_grid(snakemake, tmp_path, path):
     one_seed.write_text(yaml.safe_dump(raw))
     found = snakemake("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
     assert found.code == 0, found.text[-3000:]
-    jobs = grid.grid_of(read_config(one_seed))
+    jobs = grid_of(read_config(one_seed))
     dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs} | {astuple(deal) for deal in jobs.deals}
     assert counted(found.text) == {
         "data": len({dataset for dataset, _, _ in dealt}),

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
-from fldrep.records import ATTACKS, UTILITY
-from fldrep.settings import read_config
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.training import UTILITY
 
 TINY = Path(__file__).with_name("tiny.yaml")
 EVERY_ATTACK = {"none/dlg/0", "soteria-60/dlg/0", "none/gs/0", "soteria-60/gs/0", "soteria-60/gs-masked/0"}
@@ -193,14 +194,18 @@ EDITS = {
     "theory/leakage.py": ({"leakage", *LATER}, set(), set()),
     "theory/convergence.py": ({"convergence", *LATER}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),
-    "summaries.py": ({"figures", "claims", "report"}, set(), set()),
+    "analysis/rows.py": ({"figures", "claims", "report"}, set(), set()),
     "attack/strongest.py": (set(), set(), set()),
-    "defenses/soteria.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, UNDER_SOTERIA, TRAINED_WITH_SOTERIA),
+    "defenses/soteria/prune.py": (
+        {"train", "attack", *OF_REPRESENTATIONS, *LATER},
+        UNDER_SOTERIA,
+        TRAINED_WITH_SOTERIA,
+    ),
     "defenses/noise.py": (set(), set(), set()),
     "data/datasets.py": ({"data", "partition", "train", "attack", *THEORY, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
-    "settings.py": (set(), set(), set()),
-    "cli.py": (set(), set(), set()),
-    "photo.py": (set(), set(), set()),
+    "config/attacks.py": (set(), set(), set()),
+    "cli/main.py": (set(), set(), set()),
+    "applications/quickstart.py": (set(), set(), set()),
 }
 
 
@@ -221,7 +226,7 @@ PRESETS = {
 
 @pytest.mark.parametrize(("old", "new"), PRESETS)
 def test_another_value_of_a_preset_remakes_the_attacks_that_have_it(plan, tiny, source, old, new):
-    path = source / "fldrep/presets.py"
+    path = source / "fldrep/config/presets.py"
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
@@ -230,7 +235,7 @@ def test_another_value_of_a_preset_remakes_the_attacks_that_have_it(plan, tiny, 
 
 
 def test_a_new_setting_with_a_default_remakes_nothing(plan, tiny, source):
-    path = source / "fldrep/settings.py"
+    path = source / "fldrep/config/engine.py"
     text = path.read_text()
     before = "    tf32: bool = option(False"
     assert text.count(before) == 1
@@ -258,7 +263,7 @@ def test_a_changed_caption_or_template_remakes_the_pages_that_show_it(plan, tiny
 
 
 def test_a_line_of_the_records_remakes_every_table(plan, tiny, source):
-    line(source / "fldrep/records.py")
+    line(source / "fldrep/tables/table.py")
     found = plan(tiny, source=source)
     assert {"partition", "train", "attack", "metrics"} <= set(found.jobs)
     assert (found.attacks, found.trainings) == (EVERY_ATTACK, EVERY_TRAINING)

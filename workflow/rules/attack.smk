@@ -7,9 +7,9 @@ rule attack:
         attempts=ATTEMPTS,
         reconstructions=RECONSTRUCTIONS,
     log:
-        f"{LOGS}/attack/{grid.BLOCK}.log",
+        f"{LOGS}/attack/{places.BLOCK}.log",
     benchmark:
-        f"{LOGS}/attack/{grid.BLOCK}.benchmark.tsv"
+        f"{LOGS}/attack/{places.BLOCK}.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: CONFIG.engine.threads

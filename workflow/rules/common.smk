@@ -6,21 +6,27 @@ from pathlib import Path
 SOURCE = Path(workflow.basedir).parent
 sys.path.insert(0, str(SOURCE))
 
-from fldrep import grid
-from fldrep.cache import share_cache
-from fldrep.devices import gpus_visible
+from fldrep.config.attacks import ATTACK_MODULES
+from fldrep.config.data import PHOTO
+from fldrep.config.defenses import DEFENSE_MODULES
+from fldrep.config.reading import parse_config, stable_json
 from fldrep.errors import FLDRepError
-from fldrep.estimate import estimate
 from fldrep.figures import figures_of
-from fldrep.leftovers import take_over
-from fldrep.provenance import code_digest, share_package, text_digest
-from fldrep.settings import ATTACK_MODULES, DEFENSE_MODULES, PHOTO
-from fldrep.settings import parse_config, stable_json
+from fldrep.machine.devices import gpus_visible
+from fldrep.machine.origin import share_package
+from fldrep.plan.digest import code_digest, text_digest
+from fldrep.plan.estimate import estimate
+from fldrep.plan.grid import grid_of, summary
+from fldrep.plan import jobs
+from fldrep.plan.leftovers import take_over
+from fldrep.storage import places
+from fldrep.storage.cache import share_cache
+from fldrep.storage.places import Block, Run
 from snakemake.exceptions import WorkflowError
 
 try:
     CONFIG = parse_config(config)
-    GRID = grid.grid_of(CONFIG)
+    GRID = grid_of(CONFIG)
 except FLDRepError as error:
     raise WorkflowError(str(error)) from None
 
@@ -42,16 +48,16 @@ LOGS = f"logs/{CONFIG.name}"
 ) = (
     f"{RESULTS}/{pattern}"
     for pattern in (
-        grid.IMAGES,
-        grid.SHARDS,
-        grid.HISTORY,
-        grid.CHECKPOINTS,
-        grid.ATTEMPTS,
-        grid.RECONSTRUCTIONS,
-        grid.LEAKAGE,
-        grid.CERTIFICATE,
-        grid.CONVERGENCE,
-        grid.ACCOUNTING,
+        places.IMAGES,
+        places.SHARDS,
+        places.HISTORY,
+        places.CHECKPOINTS,
+        places.ATTEMPTS,
+        places.RECONSTRUCTIONS,
+        places.LEAKAGE,
+        places.CERTIFICATE,
+        places.CONVERGENCE,
+        places.ACCOUNTING,
     )
 )
 
@@ -105,7 +111,7 @@ wildcard_constraints:
 
 def run_of(wildcards):
     """The training run that wildcards name."""
-    return grid.Run(
+    return Run(
         wildcards.dataset,
         wildcards.model,
         wildcards.partition,
@@ -116,7 +122,7 @@ def run_of(wildcards):
 
 def data_settings(wildcards):
     """What the images of a data set depend on, as JSON."""
-    return stable_json(grid.data_job(CONFIG, wildcards.dataset))
+    return stable_json(jobs.data_job(CONFIG, wildcards.dataset))
 
 
 def photo_file(wildcards):
@@ -126,12 +132,12 @@ def photo_file(wildcards):
 
 def train_settings(wildcards):
     """What a training run depends on, as JSON."""
-    return stable_json(grid.train_job(CONFIG, run_of(wildcards)))
+    return stable_json(jobs.train_job(CONFIG, run_of(wildcards)))
 
 
 def block_of(wildcards):
     """The attack job that wildcards name."""
-    return grid.Block(
+    return Block(
         run_of(wildcards),
         int(wildcards.round),
         wildcards.sent,
@@ -142,7 +148,7 @@ def block_of(wildcards):
 
 def attack_settings(wildcards):
     """What an attack job depends on, as JSON."""
-    return stable_json(grid.attack_job(CONFIG, GRID, block_of(wildcards)))
+    return stable_json(jobs.attack_job(CONFIG, GRID, block_of(wildcards)))
 
 
 def attack_code(wildcards):
@@ -181,4 +187,4 @@ def announcement(measuring):
         cost = told.stdout.strip() or told.stderr.strip()
     else:
         cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(at_once)}"
-    return f"{grid.summary(CONFIG, GRID)}\n{cost}"
+    return f"{summary(CONFIG, GRID)}\n{cost}"

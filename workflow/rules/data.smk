@@ -36,8 +36,8 @@ rule partition:
         settings=lambda wildcards: stable_json(CONFIG.partitions[wildcards.partition]),
         code=code_digest(
             "fldrep.data.partition",
-            "fldrep.imageset",
-            "fldrep.records",
+            "fldrep.storage.imageset",
+            "fldrep.tables.shards",
             "fldrep.seeds",
         ),
     shell:

@@ -23,7 +23,7 @@ rule metrics:
         runtime=60,
     params:
         # The job derives its inputs from the grid, as the list of files may be longer than a command line.
-        settings=stable_json(grid.metrics_job(CONFIG)),
+        settings=stable_json(jobs.metrics_job(CONFIG)),
         results=lambda wildcards, output: Path(output.attacks).parents[1],
         code=code_digest("fldrep.metrics.collect"),
     shell:

@@ -15,7 +15,7 @@ rule claims:
         mem_mb=2000,
         runtime=20,
     params:
-        settings=stable_json(grid.without_places(CONFIG)),
+        settings=stable_json(jobs.without_places(CONFIG)),
         config_file=CONFIG_FILE,
         text=text_digest(TEMPLATES),
         code=code_digest("fldrep.report.claims"),
@@ -44,7 +44,7 @@ rule report:
         mem_mb=2000,
         runtime=20,
     params:
-        settings=stable_json(grid.without_places(CONFIG)),
+        settings=stable_json(jobs.without_places(CONFIG)),
         text=text_digest(CAPTIONS, TEMPLATES),
         code=code_digest("fldrep.report.page"),
     shell:

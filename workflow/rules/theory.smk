@@ -9,9 +9,9 @@ rule leakage:
     output:
         LEAKAGE,
     log:
-        f"{LOGS}/theory/{grid.RUN}/round-{{round}}/leakage.log",
+        f"{LOGS}/theory/{places.RUN}/round-{{round}}/leakage.log",
     benchmark:
-        f"{LOGS}/theory/{grid.RUN}/round-{{round}}/leakage.benchmark.tsv"
+        f"{LOGS}/theory/{places.RUN}/round-{{round}}/leakage.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -20,7 +20,7 @@ rule leakage:
         runtime=240,
     params:
         settings=lambda wildcards: stable_json(
-            grid.leakage_job(CONFIG, run_of(wildcards))
+            jobs.leakage_job(CONFIG, run_of(wildcards))
         ),
         code=code_under_defense("fldrep.theory.jobs.leakage"),
     shell:
@@ -39,9 +39,9 @@ rule certificate:
     output:
         CERTIFICATE,
     log:
-        f"{LOGS}/theory/{grid.BLOCK}/certificate.log",
+        f"{LOGS}/theory/{places.BLOCK}/certificate.log",
     benchmark:
-        f"{LOGS}/theory/{grid.BLOCK}/certificate.benchmark.tsv"
+        f"{LOGS}/theory/{places.BLOCK}/certificate.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -50,7 +50,7 @@ rule certificate:
         runtime=240,
     params:
         settings=lambda wildcards: stable_json(
-            grid.certificate_job(CONFIG, GRID, block_of(wildcards))
+            jobs.certificate_job(CONFIG, GRID, block_of(wildcards))
         ),
         code=code_digest("fldrep.theory.jobs.certificate"),
     shell:
@@ -93,9 +93,9 @@ rule accounting:
     output:
         ACCOUNTING,
     log:
-        f"{LOGS}/theory/{grid.RUN}/accounting.log",
+        f"{LOGS}/theory/{places.RUN}/accounting.log",
     benchmark:
-        f"{LOGS}/theory/{grid.RUN}/accounting.benchmark.tsv"
+        f"{LOGS}/theory/{places.RUN}/accounting.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -104,7 +104,7 @@ rule accounting:
         runtime=20,
     params:
         settings=lambda wildcards: stable_json(
-            grid.accounting_job(CONFIG, run_of(wildcards))
+            jobs.accounting_job(CONFIG, run_of(wildcards))
         ),
         code=code_digest("fldrep.theory.jobs.accounting"),
     shell:

@@ -6,9 +6,9 @@ rule train:
         history=HISTORY,
         checkpoints=CHECKPOINTS,
     log:
-        f"{LOGS}/train/{grid.RUN}.log",
+        f"{LOGS}/train/{places.RUN}.log",
     benchmark:
-        f"{LOGS}/train/{grid.RUN}.benchmark.tsv"
+        f"{LOGS}/train/{places.RUN}.benchmark.tsv"
     conda:
         "../envs/torch.yaml"
     threads: CONFIG.engine.threads

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from fldrep.grid import Run
-from fldrep.imageset import ImageSet
-from fldrep.models import model_for
-from fldrep.records import ACCOUNTING, SHARDS
-from fldrep.settings import AccountingJob
+from fldrep.config.jobs import AccountingJob
+from fldrep.models.checkpoint import model_for
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Run
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.shards import SHARDS
 from fldrep.theory.accounting import accounting_rows
 
 

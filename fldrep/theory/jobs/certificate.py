@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from fldrep.defenses.soteria import update_masks
+from fldrep.config.jobs import CertificateJob
+from fldrep.defenses.soteria.masks import update_masks
 from fldrep.errors import ConfigError, DataError
-from fldrep.grid import Block
-from fldrep.imageset import ImageSet
-from fldrep.models import input_of
-from fldrep.records import CERTIFICATE
-from fldrep.settings import CertificateJob
-from fldrep.tensors import read_tensors
+from fldrep.models.checkpoint import input_of
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Block
+from fldrep.storage.tensors import read_tensors
+from fldrep.tables.certificate import CERTIFICATE
 from fldrep.theory.certificate import certificate_rows
 from fldrep.theory.jobs.checkpoint import model_at
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from fldrep.grid import Run
-from fldrep.imageset import ImageSet
-from fldrep.models import Model, model_for
-from fldrep.settings import ModelSettings
-from fldrep.tensors import read_checkpoint
+from fldrep.config.models import ModelSettings
+from fldrep.models.checkpoint import model_for, read_checkpoint
+from fldrep.models.model import Model
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Run
 
 
 def model_at(run: Run, round: int, settings: ModelSettings, data: ImageSet, checkpoints: Path) -> Model:

@@ -6,13 +6,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from fldrep.config.theory import ConvergenceSettings
 from fldrep.errors import DataError
-from fldrep.grid import Deal
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import build_model
-from fldrep.records import CONVERGENCE, SHARDS
+from fldrep.models.model import build_model
 from fldrep.seeds import generator
-from fldrep.settings import ConvergenceSettings
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.places import Deal
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.shards import SHARDS
 from fldrep.theory.convergence import convergence_rows
 
 

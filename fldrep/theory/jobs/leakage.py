@@ -6,13 +6,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fldrep.config.jobs import LeakageJob
 from fldrep.errors import DataError
-from fldrep.grid import Run
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import input_of
-from fldrep.records import LEAKAGE, SHARDS
+from fldrep.models.checkpoint import input_of
 from fldrep.seeds import generator
-from fldrep.settings import LeakageJob
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.places import Run
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.shards import SHARDS
 from fldrep.theory.jobs.checkpoint import model_at
 from fldrep.theory.leakage import leakage_rows
 

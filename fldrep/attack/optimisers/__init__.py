@@ -1,0 +1,1 @@
+"""What moves a trial image: one file an optimiser."""

@@ -1,0 +1,74 @@
+"""The sections that each job depends on."""
+
+from fldrep.config.attacks import AttackSettings
+from fldrep.config.data import PhotoSettings
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.engine import EngineSettings
+from fldrep.config.grid import GridEntry
+from fldrep.config.metrics import MetricSettings
+from fldrep.config.models import ModelSettings
+from fldrep.config.section import Natural, Positive, Section
+from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
+from fldrep.config.train import TrainSettings
+from fldrep.config.updates import UpdateSettings
+
+
+class DataJob(Section):
+    """What the images of a data set depend on; where their files are found is no part of it."""
+
+    photo: PhotoSettings | None = None
+
+
+class TrainJob(Section):
+    """The sections a training job depends on."""
+
+    model: ModelSettings
+    train: TrainSettings
+    defense: DefenseSettings
+
+
+class AttackJob(Section):
+    """The sections an attack job depends on, and the numbers of its targets."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    update: UpdateSettings
+    attack: AttackSettings
+    engine: EngineSettings
+    targets: list[Natural]
+
+
+class LeakageJob(Section):
+    """The sections a leakage job depends on."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    leakage: LeakageSettings
+
+
+class CertificateJob(Section):
+    """The sections a certificate job depends on, and the numbers of its targets."""
+
+    model: ModelSettings
+    defense: DefenseSettings
+    certificate: CertificateSettings
+    targets: list[Natural]
+
+
+class AccountingJob(Section):
+    """The sections an accounting job depends on."""
+
+    model: ModelSettings
+    train: TrainSettings
+    defense: DefenseSettings
+    accounting: AccountingSettings
+
+
+class MetricsJob(Section):
+    """The sections the metrics job depends on."""
+
+    seeds: list[Natural]
+    grid: list[GridEntry]
+    block: Positive
+    metrics: MetricSettings
+    convergence: ConvergenceSettings | None = None

@@ -1,0 +1,1 @@
+"""What jobs run on: devices, memory, compilation, and where results come from."""

@@ -1,0 +1,1 @@
+"""What is trained: networks, their input, and the updates of their clients."""

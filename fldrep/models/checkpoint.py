@@ -1,0 +1,52 @@
+"""The network of a run, untrained or after a round."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from fldrep.config.models import ModelSettings
+from fldrep.errors import DataError
+from fldrep.models.model import Model, build_model
+from fldrep.models.normalisation import Normalisation, normalisation_for
+from fldrep.seeds import job_seed
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Run
+from fldrep.storage.tensors import read_tensors, write_tensors
+
+
+def model_for(run: Run, settings: ModelSettings, images: ImageSet) -> Model:
+    """The untrained network of a run; its weights depend on data set, model and seed: never on the defense."""
+    return build_model(
+        settings.architecture,
+        images.shape,
+        images.classes,
+        init=settings.init,
+        seed=job_seed("weights", run.dataset, run.model, run.seed),
+        width=settings.width,
+    )
+
+
+def input_of(run: Run, settings: ModelSettings, images: ImageSet) -> Normalisation:
+    """What the network of a run takes: images normalised with the data set's constants, or pixels."""
+    return normalisation_for(images.shape[0], run.dataset if settings.normalisation == "dataset" else "none")
+
+
+def write_checkpoints(
+    path: Path | str, states: Mapping[int, Mapping[str, Tensor]], metadata: Mapping[str, str]
+) -> None:
+    """The model's state after each kept round, in one file: tensor `round-R/NAME`."""
+    write_tensors(path, {f"round-{r}/{name}": t for r, state in states.items() for name, t in state.items()}, metadata)
+
+
+def read_checkpoint(path: Path | str, round: int, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of one round, of the shapes of `expected`. Errors: `DataError` naming file, tensor, and the two shapes,
+    or a tensor that is not finite."""
+    state = read_tensors(path, [f"round-{round}/{name}" for name in expected])
+    found = {name: state[f"round-{round}/{name}"] for name in expected}
+    for name, value in found.items():
+        if value.shape != expected[name].shape:
+            raise DataError(f"{path}: {name} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise DataError(f"{path}: {name} of round {round} is not finite")
+    return found

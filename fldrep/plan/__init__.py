@@ -1,0 +1,1 @@
+"""What a config means: the grid, its jobs, what reruns them and what they cost."""

@@ -1,0 +1,169 @@
+"""Unit costs of this machine: measured once, with the package's public Python face, and kept in the user's cache."""
+
+import hashlib
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from fldrep.atomic import written_beside
+from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
+from fldrep.config.defenses import DEFENSE_MODULES
+from fldrep.config.models import ModelSettings
+from fldrep.config.reading import stable_json
+from fldrep.config.updates import UpdateSettings
+from fldrep.machine.origin import machine, versions
+from fldrep.plan.digest import code_digest
+
+PROBLEMS, STEPS = 2, 2  # updates attacked in the calibration, and optimiser steps that are timed
+BATCH = 32  # images of a timed training step
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """A cost to be measured. Sections are JSON, so that what a unit depends on is its identity.
+
+    Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `local` and
+    `test` (seconds an image of training and of evaluation), `parameters` (weights of the model).
+    """
+
+    kind: str
+    shape: tuple[int, int, int] = (3, 32, 32)
+    classes: int = 10
+    model: str = "{}"
+    attack: str = "{}"
+    update: str = "{}"
+    device: str = "cpu"
+    threads: int = 1
+
+
+def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Callable | None = None) -> dict[Unit, float]:
+    """The costs of units: those known, and those measured anew until `within_s` seconds have passed (0: none).
+
+    What was measured is kept by machine, versions and code, so that the next call finds it.
+    """
+    path = cache_file()
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    began, costs = time.monotonic(), {}
+    for unit in sorted(units):
+        name = json.dumps(asdict(unit), sort_keys=True)
+        if name not in known:
+            if time.monotonic() - began >= within_s:
+                continue
+            known[name] = (measure or measured)(unit)
+            with written_beside(path) as beside:
+                beside.write_text(json.dumps(known, indent=1) + "\n")
+        costs[unit] = known[name]
+    return costs
+
+
+def cache_file() -> Path:
+    """Where the costs of this machine, these versions and this code are kept."""
+    modules = {"fldrep.plan.calibration", "fldrep.train.client", *ATTACK_MODULES.values(), *DEFENSE_MODULES.values()}
+    identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
+    folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
+    return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+
+
+def measured(unit: Unit) -> float:
+    """The cost of a unit, measured now on this machine."""
+    if unit.kind == "start":
+        command = [sys.executable, "-c", "import torch, fldrep.attack.engine"]
+        return _seconds(unit, lambda: subprocess.run(command, check=True))
+    import torch
+
+    torch.set_num_threads(unit.threads)
+    return {"attack": _attack, "local": _local, "test": _test, "parameters": _parameters}[unit.kind](unit)
+
+
+def _attack(unit: Unit) -> float:
+    import torch
+
+    import fldrep
+    from fldrep.models.updates import LocalSteps, Update
+
+    settings, sent = AttackSettings.model_validate_json(unit.attack), UpdateSettings.model_validate_json(unit.update)
+    images, labels = _random_images(unit, PROBLEMS * sent.images)
+    images, labels = images.unflatten(0, (PROBLEMS, sent.images)), labels.view(PROBLEMS, sent.images)
+    model, local = _model(unit), LocalSteps.of(sent)
+    update = Update(fldrep.client_update(model, images, labels, local), "head")
+    update["head.weight"] = update["head.weight"] * (torch.arange(update["head.weight"].shape[-1]) % 2).to(
+        images.device
+    )
+    known = None if settings.labels == "optimised" else labels
+    options = {} if settings.inner_iterations is None else {"inner_iterations": settings.inner_iterations}
+
+    def attack(steps: int) -> None:
+        setup = {"label_strategy": settings.labels, "batch": sent.images, "local": local, **options}
+        fldrep.reconstruct(model, update, known, settings.preset, steps, **setup)
+
+    attack(1)  # the first call pays for what later ones find ready
+    once = _seconds(unit, lambda: attack(1))
+    return max(_seconds(unit, lambda: attack(1 + STEPS)) - once, once / 100) / STEPS / PROBLEMS
+
+
+def _local(unit: Unit) -> float:
+    from torch.nn.functional import cross_entropy
+
+    model, (images, labels) = _model(unit), _random_images(unit, BATCH)
+
+    def step() -> None:
+        cross_entropy(model(images), labels).backward()
+
+    step()
+    return _seconds(unit, step) / BATCH
+
+
+def _test(unit: Unit) -> float:
+    import torch
+
+    model, (images, _) = _model(unit), _random_images(unit, BATCH)
+    with torch.no_grad():
+        model(images)
+        return _seconds(unit, lambda: model(images)) / BATCH
+
+
+def _parameters(unit: Unit) -> float:
+    return sum(value.numel() for value in _model(unit).parameters())
+
+
+def _model(unit: Unit):
+    from fldrep.models.model import build_model
+
+    settings = ModelSettings.model_validate_json(unit.model)
+    built = build_model(settings.architecture, unit.shape, unit.classes, init=settings.init, width=settings.width)
+    return built.eval().to(unit.device)
+
+
+def _random_images(unit: Unit, count: int):
+    import torch
+
+    images = torch.randn(count, *unit.shape, generator=torch.Generator().manual_seed(0))
+    return images.to(unit.device), torch.arange(count, device=unit.device) % unit.classes
+
+
+def _seconds(unit: Unit, work: Callable[[], object]) -> float:
+    """Seconds of a piece of work: on a CPU those it computes in, so that a busy machine does not look slow."""
+    clock = time.perf_counter if unit.device == "cuda" else _cpu_seconds
+    began = clock()
+    work()
+    return (clock() - began) / (1 if unit.device == "cuda" else unit.threads)
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process, all threads, and of its finished children."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def attack_section(settings: AttackSettings) -> str:
+    """An attack as a unit knows it: without how often it is repeated, which multiplies its cost."""
+    return stable_json(settings.model_copy(update={"iterations": 1, "restarts": 1}))

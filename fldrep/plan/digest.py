@@ -1,0 +1,223 @@
+"""A digest of the code that a job runs, so that a change reruns what it touches and nothing else.
+
+Importing this module imports neither torch nor the code it digests: it reads syntax trees."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from fldrep.machine.origin import PACKAGE
+
+# Packages and modules of many declarations, each for other jobs: of these only the definitions that are reached count.
+BY_NAME = ("fldrep.config", "fldrep.plan", "fldrep.storage.places")
+
+
+# Values that settings fill in: a job is told them as its params, and they count only where its own code reads them.
+TOLD = frozenset({"fldrep.config.presets"})
+
+
+# Tables of modules that are imported on use: a job is told the name, and its digest is asked of that name's module.
+ON_USE = frozenset({"ATTACK_MODULES", "DEFENSE_MODULES"})
+
+
+# Calls that hold words for a reader: the positions and the keywords of the arguments that are words.
+WORDS: dict[str, tuple[frozenset[int], frozenset[str]]] = {
+    "Column": (frozenset({2, 3}), frozenset({"meaning", "unit"})),
+    "option": (frozenset({1}), frozenset({"meaning", "unit", "source"})),
+    "warnings.warn": (frozenset({0}), frozenset({"message"})),
+    **{f"logger.{level}": (frozenset({0}), frozenset()) for level in ("debug", "info", "warning", "error")},
+}
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Digest of the given modules and of every module of this package they import, directly or not.
+
+    Any change of the syntax tree counts, but for words: comments, docstrings, layout, what `WORDS` lists, the text of
+    errors. (So an older file keeps the older meaning of a column in its schema.) Nor do fields of settings count, as a
+    job is told their values as JSON; the methods of these sections, and the functions that a job calls, do.
+    Returns 16 hex digits.
+
+    >>> code_digest("fldrep.seeds") == code_digest("fldrep.seeds")
+    True
+    """
+    digest = hashlib.sha256()
+    for place in sorted(reached(*modules)):
+        digest.update(f"{place}\n{_syntax(place)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def reached(*modules: str) -> set[str]:
+    """The places that modules depend on: `MODULE`, or `MODULE:NAME` for a definition in a module of `BY_NAME`."""
+    found: set[str] = set()
+    waiting = [*modules]
+    while waiting:
+        place = waiting.pop()
+        module, _, name = place.partition(":")
+        if place in found or module == "fldrep" or name in ON_USE:
+            continue
+        found.add(place)
+        waiting += [module.rpartition(".")[0], *(_used_by(module, name) if name else _imports(module))]
+    return found
+
+
+def imported_modules(*modules: str) -> set[str]:
+    """The given modules, their packages (but for the lazy top one), and all they import within this package."""
+    found: set[str] = set()
+    waiting = [*modules]
+    while waiting:
+        module = waiting.pop()
+        if module not in found and module != "fldrep":
+            found.add(module)
+            waiting += [module.rpartition(".")[0], *(place.partition(":")[0] for place in _imports(module))]
+    return found
+
+
+def _path(name: str) -> Path | None:
+    base = PACKAGE.joinpath(*name.split(".")[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    """A module without its words, and with the fields of its sections apart."""
+    path = _path(module)
+    if path is None:
+        raise ModuleNotFoundError(f"no module {module} in {PACKAGE}")
+    return _Bare().visit(ast.parse(path.read_text()))
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes words out of a tree, and the fields out of each section, whose annotations go to its `told`."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return super().generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.told = []
+        if any(_dotted(base).rpartition(".")[2] == "Section" for base in node.bases):
+            node.told = [one.annotation for one in node.body if isinstance(one, ast.AnnAssign)]
+            node.body = [one for one in node.body if not isinstance(one, ast.AnnAssign)] or [ast.Pass()]
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc.args = [one for one in node.exc.args if not _is_text(one)]
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        positions, keywords = WORDS.get(_dotted(node.func), (frozenset(), frozenset()))
+        if positions:
+            kept = [ast.Constant(None) if place in positions else one for place, one in enumerate(node.args)]
+            while kept and len(kept) - 1 in positions:  # a word more at the end is a word
+                kept.pop()
+            node.args = kept
+            node.keywords = [one for one in node.keywords if one.arg not in keywords]
+        return self.generic_visit(node)
+
+
+def _dotted(node: ast.expr) -> str:
+    """`name` or `name.attribute` as text, empty for any other expression."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+            return f"{name}.{attribute}"
+    return ""
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Whether an expression is text, or made of text that stands there: "...", f"...", "; ".join(...), "a" + b."""
+    match node:
+        case ast.Constant(value=str()) | ast.JoinedStr():
+            return True
+        case ast.BinOp(left=left, right=right):
+            return _is_text(left) or _is_text(right)
+        case ast.IfExp(body=one, orelse=other):
+            return _is_text(one) or _is_text(other)
+        case ast.Call(func=ast.Attribute(value=value)):
+            return _is_text(value)
+    return False
+
+
+def _is_by_name(module: str) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in BY_NAME)
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Places that a module imports by statement, anywhere in its text."""
+    return tuple(place for places in _imported_names(module).values() for place in places)
+
+
+@cache
+def _imported_names(module: str) -> dict[str, tuple[str, ...]]:
+    """The places of this package behind each name that a module imports, anywhere in its text."""
+    found: dict[str, tuple[str, ...]] = {}
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            given = {alias.asname or alias.name: (alias.name,) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            given = {alias.asname or alias.name: _places(node.module, alias.name) for alias in node.names}
+        else:
+            continue
+        for name, places in given.items():
+            inside = (one for one in places if one.startswith("fldrep.") and _path(one.partition(":")[0]))
+            found[name] = (*found.get(name, ()), *inside)
+    return found
+
+
+def _places(module: str, name: str) -> tuple[str, ...]:
+    """What `from module import name` depends on."""
+    return (f"{module}:{name}",) if _is_by_name(module) else (module, f"{module}.{name}")
+
+
+@cache
+def _definitions(module: str) -> dict[str, tuple[ast.stmt, ...]]:
+    """The statements at the top of a module that define each name."""
+    found: dict[str, tuple[ast.stmt, ...]] = {}
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names = {node.name}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        else:
+            names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        for name in names:
+            found[name] = (*found.get(name, ()), node)
+    return found
+
+
+def _used_by(module: str, name: str) -> list[str]:
+    """Places that a definition names: in its own module, or imported there. Of the types of fields only sections."""
+    known, imported = _definitions(module), _imported_names(module)
+    nodes = known.get(name, ())
+    names = {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)} or {name}
+    told = [field for node in nodes for field in getattr(node, "told", [])]
+    types = {one.id for field in told for one in ast.walk(field) if isinstance(one, ast.Name)}
+    classes = {one for one in types if any(isinstance(node, ast.ClassDef) for node in known.get(one, ()))}
+    found = [f"{module}:{one}" for one in (names | classes) & known.keys()]
+    others = [place for one in names & imported.keys() for place in imported[one]]
+    return found + [place for place in others if place.partition(":")[0] not in TOLD]
+
+
+@cache
+def _syntax(place: str) -> str:
+    module, _, name = place.partition(":")
+    return "\n".join(map(ast.dump, _definitions(module).get(name, ()) if name else (_tree(module),)))
+
+
+def text_digest(*folders: Path) -> str:
+    """Digest of the files of folders, their names and their text, wherever the folders lie. Returns 16 hex digits."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""What a row says: one file a table."""

@@ -1,0 +1,10 @@
+"""The tables of a finished grid, which figures, claims and the page read."""
+
+from fldrep.tables.accounting import ACCOUNTING
+from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.certificate import CERTIFICATE
+from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.training import UTILITY
+
+FINAL = {table.name: table for table in (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}

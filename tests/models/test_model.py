@@ -1,0 +1,170 @@
+"""The networks against plain twins written from their published shapes."""
+
+import pytest
+import torch
+from torch import nn
+
+from fldrep.errors import ConfigError, UnknownName
+from fldrep.models.model import build_model
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 45, 37)]
+
+
+def plain_lenet(shape, features):
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 12, 5, 2, 2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, 2, 2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, 1, 2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, 1, 2),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(features, 10),
+    )
+
+
+def plain_convnet(shape, features, width=8):
+    def block(incoming, outgoing):
+        return [nn.Conv2d(incoming, outgoing, 3, padding=1), nn.BatchNorm2d(outgoing), nn.ReLU()]
+
+    return nn.Sequential(
+        *block(shape[0], width),
+        *block(width, 2 * width),
+        *block(2 * width, 2 * width),
+        *block(2 * width, 4 * width),
+        *block(4 * width, 4 * width),
+        *block(4 * width, 4 * width),
+        nn.MaxPool2d(3),
+        *block(4 * width, 4 * width),
+        *block(4 * width, 4 * width),
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(features, 10),
+    )
+
+
+def plain_softmax(shape, features):
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, 10))
+
+
+TWINS = {"lenet": plain_lenet, "convnet": plain_convnet, "softmax": plain_softmax}
+WIDTH = {"lenet": None, "convnet": 8, "softmax": None}
+FEATURES = {
+    "lenet": {(1, 28, 28): 588, (3, 32, 32): 768, (3, 45, 37): 12 * 12 * 10},
+    "convnet": {(1, 28, 28): 32 * 9, (3, 32, 32): 32 * 9, (3, 45, 37): 32 * 5 * 4},
+    "softmax": {(1, 28, 28): 784, (3, 32, 32): 3072, (3, 45, 37): 4995},
+}
+
+
+def images_of(shape, count=3):
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def twin_of(name, shape, model):
+    """The plain network with the model's weights, in eval mode."""
+    twin = TWINS[name](shape, FEATURES[name][shape]).double().eval()
+    twin.load_state_dict(dict(zip(twin.state_dict(), model.state_dict().values(), strict=True)))
+    return twin
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TWINS)
+def test_features_and_logits_are_those_of_a_plain_network(name, shape):
+    model = build_model(name, shape, width=WIDTH[name], seed=3, dtype=torch.float64).eval()
+    twin, images = twin_of(name, shape, model), images_of(shape)
+    assert model.features(images).shape == (3, FEATURES[name][shape])
+    torch.testing.assert_close(model.features(images), twin[:-1](images), rtol=0, atol=0)
+    torch.testing.assert_close(model(images), twin(images), rtol=0, atol=0)
+    assert isinstance(model.head, nn.Linear)
+    torch.testing.assert_close(model(images), model.features(images) @ model.head.weight.T + model.head.bias)
+
+
+def test_batch_norm_uses_its_running_statistics_in_eval_and_the_batch_in_training():
+    model = build_model("convnet", width=4, seed=0, dtype=torch.float64)
+    images = images_of((3, 32, 32), 6)
+    assert model.training
+    together, alone = model(images), torch.cat([model(image[None]) for image in images])
+    assert not torch.allclose(together, alone)
+    model.eval()
+    torch.testing.assert_close(model(images), torch.cat([model(image[None]) for image in images]))
+
+
+def test_published_sizes():
+    lenet, convnet = build_model("lenet"), build_model("convnet")
+    assert lenet.head.in_features == 768
+    assert convnet.head.in_features == 2304
+    assert [layer.out_channels for layer in convnet.body if isinstance(layer, nn.Conv2d)] == [
+        64,
+        128,
+        128,
+        256,
+        256,
+        256,
+        256,
+        256,
+    ]
+    assert sum(value.numel() for value in lenet.parameters()) == 3 * 300 + 12 + 3 * (12 * 300 + 12) + 7690
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2])
+@pytest.mark.parametrize("name", TWINS)
+def test_default_initialisation_is_pytorchs_own(name, shape):
+    """Same seed, same order of draws: building the plain network under `manual_seed` gives the same weights."""
+    model = build_model(name, shape, width=WIDTH[name], seed=11)
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        twin = TWINS[name](shape, FEATURES[name][shape])
+    for found, expected in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_uniform_initialisation_fills_plus_minus_a_half():
+    model = build_model("lenet", init="uniform", seed=0).requires_grad_(False)
+    for value in model.parameters():
+        assert value.abs().max() <= 0.5
+    every = torch.cat([value.flatten() for value in model.parameters()])
+    assert every.max() > 0.499
+    assert every.min() < -0.499
+    assert every.mean().abs() < 0.01
+    assert every.std() == pytest.approx(12**-0.5, abs=0.005)
+    biases = torch.cat([layer.bias for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))])
+    assert biases.std() > 0.2
+
+
+@pytest.mark.parametrize("init", ["default", "uniform"])
+def test_weights_depend_on_the_arguments_alone(init):
+    torch.manual_seed(1)
+    first = build_model("lenet", init=init, seed=4).state_dict()
+    expected = torch.rand(1)
+    torch.manual_seed(2)
+    torch.rand(100)
+    second = build_model("lenet", init=init, seed=4).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    torch.manual_seed(1)
+    build_model("convnet", width=2, init=init, seed=4)
+    assert torch.equal(torch.rand(1), expected), "the global random state was moved"
+    other = build_model("lenet", init=init, seed=5).state_dict()
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_dtype_and_shape_are_those_asked_for():
+    model = build_model("lenet", (1, 28, 28), classes=4, dtype=torch.float64)
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float64}
+    assert model.shape == (1, 28, 28)
+    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.float64)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "told"),
+    [
+        ({"name": "vgg"}, UnknownName, "unknown model 'vgg'; known: convnet, lenet"),
+        ({"name": "lenet", "init": "xavier"}, UnknownName, "unknown initialisation 'xavier'; known: default, uniform"),
+        ({"name": "lenet", "width": 8}, ConfigError, "width=8 belongs to model 'convnet', not to 'lenet'"),
+        ({"name": "convnet", "shape": (3, 8, 8)}, ConfigError, r"'convnet' does not take images of shape \(3, 8, 8\)"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_by_name(arguments, kind, told):
+    with pytest.raises(kind, match=told):
+        build_model(**arguments)

@@ -1,0 +1,53 @@
+"""Pixels to network input and back."""
+
+import pytest
+import torch
+from torchvision.transforms.functional import normalize
+
+from fldrep.errors import UnknownName
+from fldrep.models.normalisation import Normalisation, normalisation_for
+
+CIFAR = ((0.49147, 0.48226, 0.44677), (0.24703, 0.24349, 0.26159))
+MNIST = ((0.13066,), (0.30811,))
+
+
+@pytest.mark.parametrize(("name", "constants"), [("cifar10", CIFAR), ("photo", CIFAR), ("mnist", MNIST)])
+def test_input_is_what_torchvision_makes_of_the_same_constants(name, constants):
+    pixels = torch.rand(2, 5, len(constants[0]), 4, 6, dtype=torch.float64)
+    found = normalisation_for(pixels, name).to_input(pixels)
+    torch.testing.assert_close(found, normalize(pixels, *map(list, constants)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_there_and_back_is_the_same_image(dtype):
+    constants = normalisation_for(3)
+    pixels = torch.rand(4, 3, 5, 5, dtype=dtype)
+    back = constants.to_pixels(constants.to_input(pixels))
+    assert back.dtype == dtype
+    torch.testing.assert_close(back, pixels)
+
+
+def test_clamping_is_clamping_of_pixels():
+    constants = normalisation_for(3)
+    images = 10 * torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    expected = constants.to_input(constants.to_pixels(images).clamp(0, 1))
+    torch.testing.assert_close(constants.clamp(images), expected, rtol=1e-12, atol=1e-12)
+    pixels = constants.to_pixels(constants.clamp(images))
+    assert pixels.min() == pytest.approx(0, abs=1e-12)
+    assert pixels.max() == pytest.approx(1)
+
+
+def test_constants_are_chosen_by_name_by_channels_or_as_given():
+    own = Normalisation((0.5,), (0.25,))
+    assert normalisation_for(torch.zeros(2, 1, 8, 8)) == normalisation_for(1, "mnist") == Normalisation(*MNIST)
+    assert normalisation_for(torch.zeros(2, 3, 8, 8)) == normalisation_for(3) == Normalisation(*CIFAR)
+    assert normalisation_for(1, own) is own
+    image = torch.rand(3, 3, 4, 4)
+    assert torch.equal(normalisation_for(image, "none").to_input(image), image)
+
+
+def test_what_has_no_constants_is_refused_by_name():
+    with pytest.raises(UnknownName, match="unknown normalisation 'imagenet'; known: cifar10"):
+        normalisation_for(3, "imagenet")
+    with pytest.raises(UnknownName, match=r"number of channels .* 4; known: 1, 3"):
+        normalisation_for(torch.zeros(1, 4, 8, 8))

@@ -1,0 +1,315 @@
+"""The digest of the code a job depends on, tried on a copy of the package in which lines are edited."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fldrep.config.attacks import ATTACK_MODULES
+from fldrep.config.defenses import DEFENSE_MODULES
+from fldrep.machine import origin
+from fldrep.plan import digest as digests
+from fldrep.plan.digest import code_digest, imported_modules, text_digest
+
+PACKAGE = digests.PACKAGE
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that the digest looks at; call it to edit a file."""
+    copy = tmp_path / "fldrep"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digests, "PACKAGE", copy)
+
+    def edit(path: str, old: str, new: str) -> None:
+        text = (copy / path).read_text()
+        assert old in text, f"{path} holds no {old!r}"
+        (copy / path).write_text(text.replace(old, new, 1))
+        forget()
+
+    forget()
+    yield edit
+    forget()
+
+
+def forget() -> None:
+    for cached in vars(digests).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+
+
+def attack(preset: str, method: str = "none") -> str:
+    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset], DEFENSE_MODULES[method])
+
+
+def train(method: str) -> str:
+    return code_digest("fldrep.train.job", DEFENSE_MODULES[method])
+
+
+def every_job() -> dict[str, str]:
+    """The digest of a job of each kind."""
+    modules = {
+        "data": "data.datasets",
+        "metrics": "metrics.collect",
+        "certificate": "theory.jobs.certificate",
+        "figure": "figures.privacy_utility",
+        "claims": "report.claims",
+    }
+    found = {name: code_digest(f"fldrep.{module}") for name, module in modules.items()}
+    for method in DEFENSE_MODULES:
+        found |= {f"train {method}": train(method), f"attack {method}": attack("gs", method)}
+    return found
+
+
+def changed_by(package, path: str, old: str, new: str) -> set[str]:
+    """The jobs whose digest an edit changes."""
+    before = every_job()
+    package(path, old, new)
+    return {name for name, digest in every_job().items() if digest != before[name]}
+
+
+def test_a_digest_is_16_hex_digits_and_the_same_twice():
+    assert code_digest("fldrep.seeds") == code_digest("fldrep.seeds")
+    assert len(code_digest("fldrep.seeds")) == 16
+    int(code_digest("fldrep.seeds"), 16)
+    assert code_digest("fldrep.seeds", "fldrep.atomic") == code_digest("fldrep.atomic", "fldrep.seeds")
+    assert code_digest("fldrep.seeds") != code_digest("fldrep.atomic")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Randomness by name', '"""Randomness from names'),
+        ("def job_seed", "# a comment\n\n\ndef job_seed"),
+        ('    """A seed in [0, 2**63)', '    """Another seed in [0, 2**63)'),
+        ('    text = "\\x1f".join(', '    text = (  "\\x1f"  ).join('),
+        ('"big")', "'big')"),
+    ],
+    ids=["module docstring", "comment and blank lines", "docstring", "layout", "quotes"],
+)
+def test_what_does_not_run_does_not_count(package, old, new):
+    before = code_digest("fldrep.seeds")
+    package("seeds.py", old, new)
+    assert code_digest("fldrep.seeds") == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(">> 1", ">> 2"), (">> 1", "<< 1"), ("[:8]", "[:7]"), ('"big"', '"little"'), ("*identity: object)", "*identity)")],
+)
+def test_what_runs_counts(package, old, new):
+    before = code_digest("fldrep.seeds")
+    package("seeds.py", old, new)
+    assert code_digest("fldrep.seeds") != before
+
+
+def test_a_string_that_is_no_docstring_counts(package):
+    before = code_digest("fldrep.models.model")
+    package("models/initialisation.py", '"uniform"', '"even"')
+    assert code_digest("fldrep.models.model") != before
+
+
+WORDS = {
+    "text of an error": ("storage/tensors.py", "not a readable", "no legible"),
+    "text of an error from parts": ("errors.py", "unknown {kind}", "no such {kind}"),
+    "refusal of a config": ("config/defenses.py", "is not used by method", "is no key of method"),
+    "how a fault is told": ("config/reading.py", 'return f"{where}: unknown key"', 'return f"{where}: no such key"'),
+    "meaning of a column": ("tables/training.py", '"test images that accuracy', '"the test images that accuracy'),
+    "unit of a column": (
+        "tables/training.py",
+        '"share of these images classified correctly", "share',
+        '"share of these", "part',
+    ),
+    "a unit where none was": ("tables/shards.py", '"class of the image")', '"class of the image", "class")'),
+    "meaning of a setting": ("config/models.py", '"network in front of', '"the network in front of'),
+    "unit of a setting": ("config/train.py", 'unit="rounds"', 'unit="turns"'),
+    "source of a setting": ("config/partitions.py", 'source="Hsu et al. 2019"', 'source="Hsu, Qi and Brown 2019"'),
+    "a line of the log": ("attack/chunks.py", "going on with %d", "trying %d"),
+    "a warning": ("machine/compilation.py", "no C++ compiler found", "found no C++ compiler"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_words_do_not_count(package, case):
+    assert changed_by(package, *WORDS[case]) == set()
+
+
+CHANGES = {
+    "type of an error": ("storage/tensors.py", "raise DataError(", "raise ValueError("),
+    "type of a column": ("tables/shards.py", 'Column("client", "int"', 'Column("client", "float"'),
+    "name of a column": ("tables/shards.py", 'Column("client", "int"', 'Column("holder", "int"'),
+    "a column that may be empty": ("tables/shards.py", '"class of the image")', '"class of the image", null=True)'),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_a_caller_or_a_table_sees_counts(package, case):
+    assert {"train none", "attack none"} <= changed_by(package, *CHANGES[case])
+
+
+def test_the_data_of_an_error_that_is_no_text_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path)
+    found = set()
+    for raised in ("Stop(3, 'three')", "Stop(3, f'{3}')", "Stop(3, 'a' + str(3))", "Stop(4)"):
+        (tmp_path / "one.py").write_text(f"raise {raised}\n")
+        forget()
+        found.add(code_digest("fldrep.one"))
+    forget()
+    assert len(found) == 2
+
+
+def test_the_digest_follows_imports_into_shared_modules(package):
+    before = code_digest("fldrep.train.job"), code_digest("fldrep.data.partition"), attack("dlg")
+    package("models/initialisation.py", "uniform_(-0.5, 0.5", "uniform_(-0.4, 0.4")
+    after = code_digest("fldrep.train.job"), code_digest("fldrep.data.partition"), attack("dlg")
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, False]
+
+
+DLG = {"dlg", "idlg", "dlg-scaled", "dlg-masked", "dlg-pruned"}
+
+
+def test_one_preset_does_not_depend_on_another(package):
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package("attack/optimisers/signed_adam.py", "1e-8", "1e-7")
+    changed = {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]}
+    assert changed == set(ATTACK_MODULES) - DLG
+
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package("attack/dlg.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == DLG | {"strongest"}
+
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package("attack/engine.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == set(ATTACK_MODULES)
+
+
+EVERY_RUN = {f"{job} {method}" for job in ("train", "attack") for method in DEFENSE_MODULES}
+
+
+def test_what_a_property_of_the_settings_says_counts_where_the_section_is_used(package):
+    found = changed_by(package, "config/defenses.py", '"compression": "all"', '"compression": "head"')
+    assert found == EVERY_RUN | {"certificate", "metrics", "figure", "claims"}
+
+
+def test_a_method_that_fills_counts(package):
+    found = changed_by(package, "config/defenses.py", "for key in takes:", "for key in sorted(takes):")
+    assert found >= EVERY_RUN
+    assert "data" not in found
+
+
+def test_a_function_of_the_settings_counts_where_it_is_called(package):
+    found = changed_by(package, "config/reading.py", "sort_keys=True)", "sort_keys=False)")
+    assert found >= EVERY_RUN
+    assert "data" not in found
+
+
+TOLD_VALUES = {
+    "default of a field": ("config/train.py", '0.1, "step size of local SGD"', '0.2, "step size of local SGD"'),
+    "limit of a field": ("config/train.py", '"step size of local SGD", gt=0', '"step size of local SGD", ge=0'),
+    "type of a field": ("config/defenses.py", "rate: Rate | None", "rate: float | None"),
+    "another field": (
+        "config/engine.py",
+        "    tf32: bool",
+        "    colour: str | None = option(None, 'a key')\n    tf32: bool",
+    ),
+    "default of a defense": ("config/presets.py", '"train_scores": "variance"', '"train_scores": "exact"'),
+    "default of an attack": ("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4'),
+    "another preset": ("config/attacks.py", "ATTACK_MODULES = {", 'ATTACK_MODULES = {"other": "fldrep.attack.gs",'),
+    "another defense": (
+        "config/defenses.py",
+        "DEFENSE_MODULES = {",
+        'DEFENSE_MODULES = {"other": "fldrep.defenses.noise",',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD_VALUES)
+def test_what_a_job_is_told_does_not_count_as_code(package, case):
+    assert changed_by(package, *TOLD_VALUES[case]) == set()
+
+
+def test_what_a_whole_config_must_fulfil_counts_where_a_config_is_read(package):
+    assert changed_by(package, "config/contradictions.py", "entry.targets != 1", "entry.targets > 1") == {
+        "figure",
+        "claims",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("defenses/noise.py", {"gaussian", "laplace"}),
+        ("defenses/soteria/prune.py", {"soteria"}),
+        ("defenses/compression.py", {"compression"}),
+        ("defenses/percentile.py", {"soteria", "compression"}),
+        ("defenses/undefended.py", {"none"}),
+        ("defenses/client.py", set(DEFENSE_MODULES)),
+    ],
+)
+def test_a_run_depends_on_its_own_defense_only(package, path, methods):
+    found = changed_by(package, path, "from ", "ANOTHER = 1\nfrom ")
+    assert found - {"certificate"} == {f"{job} {method}" for job in ("train", "attack") for method in methods}
+
+
+def test_a_section_that_nothing_uses_does_not_count(package):
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package(
+        "config/metrics.py",
+        "class MetricSettings(Section):",
+        "class OtherSettings(Section):\n    pass\n\nclass MetricSettings(Section):",
+    )
+    assert {preset: attack(preset) for preset in ATTACK_MODULES} == before
+
+
+def test_values_of_presets_count_as_code_only_where_one_attack_runs_the_presets_of_others(package):
+    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    package("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4')
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == {"strongest"}
+
+
+def test_attacks_do_not_depend_on_figures_nor_figures_on_attacks(package):
+    train = code_digest("fldrep.train.job")
+    before = attack("gs"), code_digest("fldrep.figures.theme"), code_digest("fldrep.report.page")
+    package("figures/theme.py", "import ", "import os\nimport ")
+    assert attack("gs") == before[0]
+    assert code_digest("fldrep.figures.theme") != before[1]
+    package("attack/engine.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
+    assert code_digest("fldrep.report.page") == before[2]
+    assert code_digest("fldrep.train.job") == train
+
+
+def test_the_lazy_top_of_the_package_is_not_followed_but_sub_packages_are():
+    found = imported_modules("fldrep.attack.gs")
+    assert "fldrep" not in found
+    assert {"fldrep.attack", "fldrep.attack.engine", "fldrep.models.model", "fldrep.config.attacks"} <= found
+    assert "fldrep.attack.dlg" not in found
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(ModuleNotFoundError, match=r"no module fldrep\.attack\.absent"):
+        code_digest("fldrep.attack.absent")
+
+
+def test_the_digest_of_a_folder_is_of_names_and_text_and_not_of_the_place(tmp_path):
+    def folder(name: str, files: dict[str, str]) -> Path:
+        (tmp_path / name / "deeper").mkdir(parents=True)
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text)
+        return tmp_path / name
+
+    first = text_digest(folder("a", {"x.rst": "one", "y.rst": "two"}))
+    assert text_digest(folder("b", {"y.rst": "two", "x.rst": "one"})) == first
+    others = [{"x.rst": "one"}, {"x.rst": "one", "y.rst": "three"}, {"x.rst": "two", "y.rst": "one"}]
+    others.append({"x.rst": "one", "z.rst": "two"})
+    digests = {text_digest(folder(f"c{number}", files)) for number, files in enumerate(others)}
+    assert len(digests | {first}) == 5
+
+
+def test_the_page_is_told_what_made_it(tmp_path, monkeypatch):
+    told = origin.provenance()
+    assert {"commit", "machine", "memory", "GPUs", "versions", "made"} <= set(told)
+    assert told["memory"].endswith(" GiB")
+    assert told["versions"]["torch"].startswith("2.")
+    assert "not installed" not in told["versions"].values()
+    monkeypatch.setattr(origin, "PACKAGE", tmp_path)
+    assert origin.commit() == "unknown"

@@ -1,0 +1,133 @@
+"""The estimate against hand-counted work, and what is measured, kept and left out."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from fldrep.config.attacks import AttackSettings
+from fldrep.config.reading import parse_config
+from fldrep.plan import calibration
+from fldrep.plan.calibration import Unit, calibrated, measured
+from fldrep.plan.estimate import estimate
+
+COSTS = {"start": 3.0, "attack": 0.5, "local": 0.001, "test": 0.0001, "parameters": 1000}
+RAW = {
+    "name": "small",
+    "seeds": [0, 1],
+    "partitions": {"iid": {"clients": 100}},
+    "models": {"lenet": {}},
+    "train": {"lenet": {"rounds": 2, "checkpoints": [0, 2], "local_epochs": 3, "test_images": 500}},
+    "defenses": {"none": {}},
+    "attacks": {"dlg": {"preset": "dlg", "iterations": 7, "restarts": 2}},
+    "grid": [
+        {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "rounds": [0, 2],
+         "attacks": ["dlg"], "targets": 5}
+    ],
+    "engine": {"block": 4, "device": "cpu"},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("FLDREP_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def known(unit):
+    return COSTS[unit.kind]
+
+
+def test_hours_are_the_jobs_times_their_unit_costs():
+    found = estimate(parse_config(RAW), measure=known)
+    assert found.jobs == {"data": 1 + 2, "train": 2, "attack": 2 * 2 * 2, "theory": 0}
+    assert found.files == 3 * 3 + (2 + 8) * 6
+    assert replace(found, jobs={**found.jobs, "theory": 2}).files == found.files + 2 * 4
+    images = 2 * 10 * 600 * 3  # rounds x clients x images of each x epochs
+    assert found.hours["train"] * 3600 == pytest.approx(2 * (3 + images * 0.001 + 3 * 500 * 0.0001))
+    problems = 2 * 2 * 5 * 2  # seeds x checkpoints x targets x restarts
+    assert found.hours["attack"] * 3600 == pytest.approx(8 * 3 + problems * 7 * 0.5)
+    pixels = 784
+    reconstructions = 4 * 2 * 2 * 5 * (1 + 2) * pixels
+    assert found.gigabytes * 1e9 == pytest.approx(70_000 * pixels + 2 * 2 * 4 * 1000 + reconstructions)
+
+
+def test_a_gpu_takes_one_attack_at_a_time_and_cores_share_the_rest():
+    cpu, cuda = (estimate(parse_config(RAW), device, measure=known) for device in ("cpu", "cuda"))
+    assert cpu.hours == cuda.hours
+    total, trained = sum(cpu.hours.values()), cpu.hours["train"]
+    assert f"{60 * total / 4:.0f} minutes with 4 at once" in cpu.sentence(4)
+    assert f"{60 * (trained / 4 + total - trained):.0f} minutes with 4 at once" in cuda.sentence(4)
+
+
+def test_what_was_measured_once_is_not_measured_again():
+    calls = []
+    first = estimate(parse_config(RAW), measure=lambda unit: calls.append(unit) or COSTS[unit.kind])
+    assert sorted({unit.kind for unit in calls}) == sorted(COSTS)
+    assert len(calls) == len(set(calls)) == 5
+    assert estimate(parse_config(RAW), measure=pytest.fail) == first
+    longer = {**RAW, "attacks": {"dlg": {"preset": "dlg", "iterations": 9, "restarts": 1}}}
+    assert estimate(parse_config(longer), measure=pytest.fail).hours["attack"] < first.hours["attack"]
+
+
+def test_another_model_attack_or_device_is_another_cost():
+    estimate(parse_config(RAW), measure=known)
+    changed = [
+        ({"models": {"lenet": {"init": "uniform"}}}, {"attack", "local", "test", "parameters"}),
+        ({"attacks": {"dlg": {"preset": "dlg", "inner_iterations": 3}}}, {"attack"}),
+        ({"engine": {"block": 4, "device": "cuda"}}, {"attack"}),
+        ({"engine": {"block": 3, "device": "cpu"}}, set()),
+    ]
+    for change, expected in changed:
+        calls = []
+        estimate(parse_config({**RAW, **change}), measure=lambda unit: calls.append(unit.kind) or COSTS[unit.kind])  # noqa: B023
+        assert set(calls) == expected, change
+
+
+def test_other_code_or_versions_are_measured_anew(monkeypatch):
+    before = calibration.cache_file()
+    monkeypatch.setattr(calibration, "versions", lambda: {"torch": "0"})
+    assert calibration.cache_file() != before
+
+
+def test_without_time_nothing_is_measured_and_the_sentence_says_so():
+    found = estimate(parse_config(RAW), within_s=0, measure=pytest.fail)
+    assert found.untimed == 2 + 8
+    assert "13 jobs (3 data, 2 train, 8 attack), 69 files; 10 of them not yet timed" in found.sentence(1)
+
+
+def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(calibration.time, "monotonic", lambda: next(clock))
+    units = [Unit("start"), Unit("local"), Unit("test")]
+    assert len(calibrated(units, 2.5, known)) == 2
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("kind", ["attack", "local", "test", "parameters"])
+def test_units_are_measured_on_real_models(kind):
+    attack = calibration.attack_section(AttackSettings(preset="gs-drop"))
+    found = measured(Unit(kind, shape=(1, 28, 28), attack=attack))
+    assert found == 12 * 25 + 12 + 3 * (12 * 12 * 25 + 12) + 588 * 10 + 10 if kind == "parameters" else 0 < found < 60
+
+
+def test_a_busy_machine_does_not_look_slow():
+    """Waiting is no work; that of a child is."""
+    assert calibration._seconds(Unit("start"), lambda: time.sleep(1)) < 0.5
+    loop = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
+    assert 0.25 < calibration._seconds(Unit("start"), lambda: subprocess.run(loop, check=True)) < 0.6
+
+
+def test_the_estimate_is_made_without_torch():
+    """The Snakefile prints it."""
+    code = "import sys, fldrep.estimate as e, fldrep.settings as s; sys.stdin.read();"
+    code += "e.estimate(s.parse_section(s.Config, sys.argv[1]), within_s=0); sys.exit('torch' in sys.modules)"
+    whole = parse_config(RAW).model_dump(mode="json", exclude_none=True)
+    assert (
+        subprocess.run([sys.executable, "-c", code, json.dumps(whole)], check=False, input="", text=True).returncode
+        == 0
+    )
