@@ -1,6 +1,7 @@
 """One torch thread a test process; Snakemake as a user calls it, and one finished run of tiny.yaml for all tests."""
 
 import fcntl
+import importlib.util
 import os
 import re
 import shutil
@@ -99,6 +100,16 @@ class Started:
 
     def succeeds(self, within_s: float = TIME_LIMIT_S) -> None:
         assert self.process.wait(within_s) == 0, self.text[-5000:]
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """The module that makes tables without a run."""
+    path = Path(__file__).parent / "figures" / "synthetic.py"
+    spec = importlib.util.spec_from_file_location("synthetic_tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,9 @@ def test_what_reads_configs_and_tables_needs_no_torch(module):
 
 
 def test_figures_and_the_page_are_made_without_torch():
-    assert "torch" not in loaded_by("import fldrep.figures.theme, fldrep.report.page, fldrep.storage.gallery, fldrep.analysis.rows")
+    assert "torch" not in loaded_by(
+        "import fldrep.figures.theme, fldrep.report.page, fldrep.storage.gallery, fldrep.analysis.rows"
+    )
 
 
 def test_the_snakefile_stays_short():

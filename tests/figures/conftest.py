@@ -1,20 +1,9 @@
-"""Synthetic tables for tests of figures."""
+"""What is asked of every figure."""
 
-import importlib.util
 import itertools
-from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-
-@pytest.fixture(scope="session")
-def synthetic():
-    """The module beside this file that makes tables."""
-    spec = importlib.util.spec_from_file_location("synthetic_tables", Path(__file__).with_name("synthetic.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

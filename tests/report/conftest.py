@@ -1,6 +1,5 @@
-"""The synthetic tables of the tests of figures, and a finished run made of them."""
+"""A finished run made of synthetic tables."""
 
-import importlib.util
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,6 @@ from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.final import FINAL
 from fldrep.tables.leakage import LEAKAGE
-
-
-@pytest.fixture(scope="session")
-def synthetic():
-    """The module that makes tables."""
-    path = Path(__file__).parent.parent / "figures" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_tables", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 PUBLISHED_CONFIG = """# A small grid
