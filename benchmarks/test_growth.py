@@ -14,7 +14,7 @@ from fldrep.models.normalisation import normalisation_for
 from fldrep.storage.imageset import ImageSet
 from fldrep.train.fedavg import train_round
 from fldrep.train.federation import Federation, copy_of
-from fldrep.train.workers import crew
+from fldrep.train.workers import client_pool
 
 
 def tell(report, work: str, sizes, measure) -> None:
@@ -56,7 +56,7 @@ def test_against_clients(report):
         shards = list(torch.arange(32 * clients).split(32))
         settings, none = TrainSettings(fraction=1.0), DefenseSettings()
         of = Federation(model, data, shards, settings, none, normalisation_for(1), ("data", "lenet", "iid", 0), "none")
-        with crew(1, of) as call:
+        with client_pool(1, of) as call:
             return seconds(lambda: train_round(call, of, copy_of(model.state_dict()), 1))
 
     tell(report, "Growth, FedAvg round of clients with 32 images, clients", (1, 3, 10, 30, 100), a_round)

@@ -22,7 +22,7 @@ from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.train.evaluate import mean_scores, scored_batches
 from fldrep.train.fedavg import train, train_round
 from fldrep.train.federation import Federation, copy_of
-from fldrep.train.workers import crew
+from fldrep.train.workers import client_pool
 
 CLIENTS, EACH, LR, ROUNDS = 10, 600, 0.1, 5
 IDENTITY = ("data", "model", "iid", 0)
@@ -71,7 +71,7 @@ def test_a_round_with_soteria(compare, random_cifar, name, words):
     )
 
     def a_round(of: Federation) -> float:
-        with crew(1, of) as call:
+        with client_pool(1, of) as call:
             return seconds(lambda: train_round(call, of, copy_of(model.state_dict()), 1))
 
     compare(
@@ -102,7 +102,7 @@ def test_a_round_of_ten_clients(compare, report, mnist):
         orders = [generator("batches", *IDENTITY, client, played[-1]) for client in range(CLIENTS)]
         return seconds(lambda: twins.averaged_round(twin, shares, orders, LR), perf_counter)
 
-    with crew(2, ours) as call:
+    with client_pool(2, ours) as call:
 
         def fast() -> float:
             nonlocal state

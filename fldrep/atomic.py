@@ -12,7 +12,7 @@ BESIDE = ".part-"  # begins the name of a file that is being written
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path in the target's folder; renamed to `path` if the block succeeds, deleted if it fails.
 
     The rename is atomic, so a reader sees the old file, or the whole new one.

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 
 
 def test_a_file_appears_when_the_block_ends_and_not_before(tmp_path):
     path = tmp_path / "deep" / "er" / "out.txt"
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("new")
         assert not path.exists()
         assert beside.parent == path.parent
@@ -28,7 +28,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(tmp_path, mistake):
     path.write_text("old")
 
     def fail():
-        with written_beside(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text("half")
             raise mistake
 
@@ -41,11 +41,11 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(tmp_path, mistake):
 def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "out.txt", tmp_path / ("x" * 300 + ".txt")):
-        with pytest.raises(DataError, match=r"out\.txt|xxx") as refused, written_beside(path) as beside:
+        with pytest.raises(DataError, match=r"out\.txt|xxx") as refused, atomic_write(path) as beside:
             beside.write_text("x")
         assert str(refused.value).startswith(f"{path}: cannot be written: ")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="folder: cannot be written"), written_beside(tmp_path / "folder") as beside:
+    with pytest.raises(DataError, match="folder: cannot be written"), atomic_write(tmp_path / "folder") as beside:
         beside.write_text("x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -56,13 +56,13 @@ from pathlib import Path
 import torch
 from fldrep.errors import DataError
 from fldrep.errors import DataError
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.tables.shards import SHARDS
 from fldrep.storage.tensors import write_tensors
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 folder = Path(sys.argv[1])
 def text(path):
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(bytes(5000))
 writers = {
     "text": text,
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path):
 def test_the_file_has_the_rights_that_the_users_mask_gives(tmp_path):
     before = os.umask(0o027)
     try:
-        with written_beside(tmp_path / "out.txt") as beside:
+        with atomic_write(tmp_path / "out.txt") as beside:
             beside.write_text("x")
         assert os.umask(0o027) == 0o027  # looking at the mask did not change it
     finally:
@@ -97,8 +97,8 @@ def test_the_file_has_the_rights_that_the_users_mask_gives(tmp_path):
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from fldrep.files import written_beside\n"
-        "with written_beside(Path(sys.argv[1])) as beside:\n"
+        "import os, sys; from pathlib import Path; from fldrep.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as beside:\n"
         "    beside.write_text('half'); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out.txt")]).returncode == -9

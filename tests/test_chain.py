@@ -12,19 +12,19 @@ from fldrep.config.models import ModelSettings
 from fldrep.config.partitions import PartitionSettings
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
-from fldrep.data.partition import deal, shards_table
+from fldrep.data.partition import shards_table, split
 from fldrep.plan.estimate import SIZES
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
 from fldrep.storage.tensors import read_tensors
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 from fldrep.train.job import train_run
 
 SORTS = {
     "iid": PartitionSettings(method="iid", clients=4),
-    "classes": PartitionSettings(method="classes", clients=4, classes_per_client=3),
+    "classes": PartitionSettings(method="label-skew", clients=4, classes_per_client=3),
     "dirichlet": PartitionSettings(method="dirichlet", clients=4, alpha=0.5),
 }
 LENET = ModelSettings(architecture="lenet")
@@ -46,11 +46,11 @@ def random_set(dataset: str) -> ImageSet:
 
 @pytest.mark.parametrize(("dataset", "model", "partition", "attack"), SORTED)
 def test_a_defended_run_is_trained_and_its_last_round_attacked(dataset, model, partition, attack, tmp_path):
-    names = ("images", "shards", "checkpoints", "history", "attempts", "reconstructions")
+    names = ("images", "shards", "checkpoints", "training", "attack_runs", "reconstructions")
     paths = {name: tmp_path / name for name in names}
     data = random_set(dataset)
     data.write(paths["images"], {})
-    shards = deal(data.train_labels, SORTS[partition], torch.Generator().manual_seed(0))
+    shards = split(data.train_labels, SORTS[partition], torch.Generator().manual_seed(0))
     SHARDS.write(shards_table(shards, data.train_labels), paths["shards"])
 
     run = Run(dataset, "named", partition, "soteria-50", 0)
@@ -59,11 +59,11 @@ def test_a_defended_run_is_trained_and_its_last_round_attacked(dataset, model, p
     train_run(
         run,
         TrainJob(model=model, train=settings, defense=defense),
-        *(paths[n] for n in ("images", "shards", "history", "checkpoints")),
+        *(paths[n] for n in ("images", "shards", "training", "checkpoints")),
     )
-    history = UTILITY.read(paths["history"])
+    history = TRAINING.read(paths["training"])
     assert history["round"].tolist() == [0, 1]
-    assert history["live_rate"].iloc[1] == pytest.approx(0.5, abs=0.1)
+    assert history["nonzero_pruned"].iloc[1] == pytest.approx(0.5, abs=0.1)
 
     steps = {"iterations": 2, **({"inner_iterations": 2} if attack.startswith("dlg") else {})}
     job = AttackJob(
@@ -71,16 +71,16 @@ def test_a_defended_run_is_trained_and_its_last_round_attacked(dataset, model, p
         defense=defense,
         update=UpdateSettings(),
         attack=AttackSettings(preset=attack, **steps),
-        engine=EngineSettings(chunk=2, device="cpu"),
+        engine=EngineSettings(problems_at_once=2, device="cpu"),
         targets=[0, 1],
     )
     where = Block(run, 1, "single", attack, 0)
     attack_block(
-        where, job, *(paths[n] for n in ("images", "shards", "checkpoints", "attempts", "reconstructions")), code=""
+        where, job, *(paths[n] for n in ("images", "shards", "checkpoints", "attack_runs", "reconstructions")), code=""
     )
-    rows, tensors = ATTEMPTS.read(paths["attempts"]), read_tensors(paths["reconstructions"])
+    rows, tensors = ATTACK_RUNS.read(paths["attack_runs"]), read_tensors(paths["reconstructions"])
     assert rows["target"].tolist() == [0, 1]
-    assert rows["live_rate"].between(0.3, 0.7).all()
+    assert rows["live_pruned"].between(0.3, 0.7).all()
     assert tensors["images"].shape == (2, 1, *data.shape)
     assert tensors["images"].isfinite().all()
     held = set(torch.cat(shards).tolist())

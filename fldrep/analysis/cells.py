@@ -7,10 +7,10 @@ from fldrep.analysis.intervals import median_interval
 from fldrep.analysis.rows import (
     CELL,
     ERROR,
-    NO_INFORMATION,
     OF_DEFENSE,
     OF_UPDATE,
     SETTING,
+    UNINFORMED,
     chosen,
     converged,
     defenses_in_order,
@@ -27,7 +27,7 @@ def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     medians); the medians of the image metrics; `error`, the median of the column asked for, with `low` and `high`
     (NaN below 8 targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the undefended
     client; `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the no-information
-    lines of `error`, `grey_mse` and `class_mean_mse`, `live_rate` and `energy_removed`.
+    lines of `error`, `grey_mse` and `class_mean_mse`, `live_pruned` and `norm2_removed`.
     """
     rows = []
     for _, setting in attacks.groupby(SETTING, sort=True):
@@ -51,17 +51,17 @@ def _cell(cell: pd.DataFrame, error: str) -> dict:
         "low": _number(estimate.low),
         "high": _number(estimate.high),
         "recovered": targets["recovered"].mean(),
-        **{guess: targets[f"{guess}_{error}"].median() for guess in NO_INFORMATION},
-        **{f"{guess}_mse": targets[f"{guess}_mse"].median() for guess in NO_INFORMATION},
-        "live_rate": targets["live_rate"].median(),
-        "energy_removed": targets["energy_removed"].median(),
+        **{guess: targets[f"{guess}_{error}"].median() for guess in UNINFORMED},
+        **{f"{guess}_mse": targets[f"{guess}_mse"].median() for guess in UNINFORMED},
+        "live_pruned": targets["live_pruned"].median(),
+        "norm2_removed": targets["norm2_removed"].median(),
     }
 
 
 def _gain(cell: pd.DataFrame, plain: pd.DataFrame, defense: str, error: str) -> dict:
     itself = defense in set(plain["defense"])
     differences = paired_differences(cell.iloc[:0] if itself else cell, plain, error)
-    pairs = differences.index.to_frame(index=False).assign(images=cell["images"].iloc[0])
+    pairs = differences.index.to_frame(index=False).assign(images_per_update=cell["images_per_update"].iloc[0])
     gain = median_interval(differences, groups=updates_of(pairs))
     return {"gain": gain.median, "gain_low": _number(gain.low), "gain_high": _number(gain.high), "gain_n": gain.n}
 

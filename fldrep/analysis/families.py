@@ -3,7 +3,7 @@
 import pandas as pd
 
 # The naive attacks that an adaptive one is a variant of, where its name does not say: the nearest one first.
-VARIANT_OF = {"r-matching": ("gs",), "strongest": ("gs", "dlg")}
+VARIANT_OF = {"r-matching": ("gs",), "ensemble": ("gs", "dlg")}
 
 
 def families(preset: str) -> tuple[str, ...]:

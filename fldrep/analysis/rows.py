@@ -25,10 +25,10 @@ ROUNDING = 255.0**-2 / 12
 LEAST_FLOOR = 1e-9
 
 
-NO_INFORMATION = ("grey", "class_mean")
+UNINFORMED = ("grey", "class_mean")
 
 
-SETTING = ["dataset", "model", "partition", "round", "sent"]
+SETTING = ["dataset", "model", "partition", "round", "update_kind"]
 
 
 CELL = [*SETTING, "attack", "defense"]
@@ -43,12 +43,12 @@ PAIR = ["seed", "target"]
 OF_DEFENSE = ["method", "rule", "rate", "std"]
 
 
-OF_UPDATE = ["images", "local_steps"]
+OF_UPDATE = ["images_per_update", "local_steps"]
 
 
 def updates_of(rows: pd.DataFrame) -> pd.Series:
-    """A number for the update that each target is in, whatever the setting. Args: rows with `PAIR` and `images`."""
-    return rows.groupby([rows["seed"], rows["target"] // rows["images"]]).ngroup()
+    """A number for the update that each target is in. Args: rows with `PAIR` and `images_per_update`."""
+    return rows.groupby([rows["seed"], rows["target"] // rows["images_per_update"]]).ngroup()
 
 
 def targets_of(rows: pd.DataFrame) -> pd.Series:
@@ -63,7 +63,7 @@ def bounded(certificate: pd.DataFrame) -> pd.DataFrame:
 
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
     """One row a target: the restart of the smallest gradient distance, which the attacker would hand in."""
-    return attacks[attacks["chosen"]]
+    return attacks[attacks["is_best_restart"]]
 
 
 def converged(attacks: pd.DataFrame) -> pd.DataFrame:
@@ -110,6 +110,6 @@ def defenses_in_order(frame: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns="_place").reset_index(drop=True)
 
 
-def last_rounds(utility: pd.DataFrame) -> pd.DataFrame:
+def last_rounds(training: pd.DataFrame) -> pd.DataFrame:
     """The row of the last round of each run: one row a data set, model, partition, defense and seed."""
-    return utility.loc[utility.groupby(RUN_OF_MODEL)["round"].idxmax()]
+    return training.loc[training.groupby(RUN_OF_MODEL)["round"].idxmax()]

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fldrep
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.defenses.soteria.rates import rates_of_update
 from fldrep.errors import ConfigError
 from fldrep.machine.devices import device_for, device_words
@@ -116,9 +116,9 @@ def _errors(found: Tensor, images: Tensor) -> dict[str, float]:
 
 def _rates(shared, model, images: Tensor, settings: PhotoSettings) -> dict[str, float | None]:
     if settings.defense != "soteria":
-        return {"live_rate": None, "energy_removed": None}
+        return {"live_pruned": None, "norm2_removed": None}
     live, energy = rates_of_update(shared, model, images)
-    return {"live_rate": live.item(), "energy_removed": energy.item()}
+    return {"live_pruned": live.item(), "norm2_removed": energy.item()}
 
 
 def _write(out: Path, original: Tensor, found: Tensor, result: dict[str, object]) -> None:
@@ -130,6 +130,6 @@ def _write(out: Path, original: Tensor, found: Tensor, result: dict[str, object]
             if name == "pair":
                 size = (picture.width * ENLARGED, picture.height * ENLARGED)
                 picture = picture.resize(size, Image.Resampling.NEAREST)
-            picture.save(all_or_none.enter_context(written_beside(out / f"{name}.png")))
-        beside = all_or_none.enter_context(written_beside(out / "result.json"))
+            picture.save(all_or_none.enter_context(atomic_write(out / f"{name}.png")))
+        beside = all_or_none.enter_context(atomic_write(out / "result.json"))
         beside.write_text(json.dumps(result, indent=2, allow_nan=True) + "\n")

@@ -50,7 +50,9 @@ def in_chunks(
             if not ran_out(error):
                 raise
             if chunk == 1:
-                raise ConfigError(f"engine.chunk: not even one problem fits into memory: {_line(error)}") from None
+                raise ConfigError(
+                    f"engine.problems_at_once: not even one problem fits into memory: {_line(error)}"
+                ) from None
         tick(-sum(steps), len(some))  # out of the handler, whose error holds on to the chunk's tensors
         logger.warning("a chunk of %d problems does not fit into memory; going on with %d", chunk, halved(chunk))
         chunk = halved(chunk)

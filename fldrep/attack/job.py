@@ -25,7 +25,7 @@ from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Block, Run
 from fldrep.storage.shards import read_shards
 from fldrep.storage.tensors import write_tensors
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 
 
 def attack_block(
@@ -34,11 +34,11 @@ def attack_block(
     images: Path,
     shards: Path,
     checkpoints: Path,
-    attempts: Path,
+    attack_runs: Path,
     reconstructions: Path,
     code: str,
 ) -> None:
-    """Attack the targets of one block at one checkpoint; write the table `attempts` and the images.
+    """Attack the targets of one block at one checkpoint; write the table `attack_runs` and the images.
 
     If killed, the next call goes on from what is kept beside the outputs, and `runtime_s` counts both.
     The images' file holds `originals` (T, C, H, W) and `images` (T, R, C, H, W), pixels, not clamped. In an update of
@@ -59,7 +59,7 @@ def attack_block(
         update = sent_updates(model, inputs, labels, where, job, numbers)
         identity = (where, *targets, stable_json(job), code, torch.device(device).type, torch.__version__)
         key = job_key(identity, (*model.state_dict().values(), pixels))
-        keeper = Keeper(attempts.with_name(f"{attempts.stem}.resume.safetensors"), key)
+        keeper = Keeper(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
         start = time.perf_counter()
         found = attack_named(job.attack.preset)(
             model,
@@ -69,7 +69,7 @@ def attack_block(
             shape=imageset.shape,
             normalisation=constants,
             draw=lambda place, restart: initial_generator(where.run, numbers[place], restart),
-            chunk=job.engine.chunk,
+            chunk=job.engine.problems_at_once,
             batch=held if held > 1 else None,
             local=LocalSteps.of(job.update),
             progress=tqdm,
@@ -78,7 +78,7 @@ def attack_block(
         seconds = keeper.seconds_before + time.perf_counter() - start
         rates = effective_rates_of(update, model, inputs, job)
         rows = _rows(where, job, targets, found, rates, seconds, device_words(device), code)
-    ATTEMPTS.write(rows, attempts)
+    ATTACK_RUNS.write(rows, attack_runs)
     write_tensors(reconstructions, {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))})
     keeper.remove()
 
@@ -151,8 +151,8 @@ def _rows(
     shared = {
         **where.run.columns(job.defense),
         "round": where.round,
-        "sent": where.sent,
-        "images": held,
+        "update_kind": where.update_kind,
+        "images_per_update": held,
         "local_steps": job.update.local_steps,
         "attack": where.attack,
         "preset": job.attack.preset,
@@ -167,15 +167,15 @@ def _rows(
             **shared,
             **vars(target),
             "restart": restart,
-            "chosen": restart == int(found.chosen[update]),
+            "is_best_restart": restart == int(found.chosen[update]),
             "label_found": int(labels_found[update, restart, image]),
             "iterations": int(found.iterations[update, restart]),
-            "chunk": int(found.chunk[update, restart]),
+            "problems_at_once": int(found.chunk[update, restart]),
             "initial_distance": float(found.initial_distance[update, restart]),
             "gradient_distance": float(found.final_distance[update, restart]),
             "diverged": bool(found.diverged[update, restart]),
-            "live_rate": rates[update][0],
-            "energy_removed": rates[update][1],
+            "live_pruned": rates[update][0],
+            "norm2_removed": rates[update][1],
         }
         for target, (update, image) in zip(targets, product(range(len(rates)), range(held)), strict=True)
         for restart in range(found.diverged.shape[1])

@@ -24,7 +24,7 @@ ModelName = Annotated[str, typer.Option(help="name of the model in the config")]
 Partition = Annotated[str, typer.Option(help="name of the partition in the config")]
 Defense = Annotated[str, typer.Option(help="name of the defense in the config")]
 Round = Annotated[int, typer.Option(help="checkpoint attacked; 0 is the untrained model")]
-SentName = Annotated[str, typer.Option(help="what the client sent: name of the update in the config")]
+UpdateKind = Annotated[str, typer.Option(help="what the client sent: name of the update in the config")]
 Attack = Annotated[str, typer.Option(help="name of the attack in the config")]
 BlockNumber = Annotated[int, typer.Option("--block", help="block of targets")]
 Settings = Annotated[str, typer.Option(help="the config sections the job depends on, as JSON")]
@@ -68,15 +68,15 @@ def data_command(dataset: Dataset, settings: Settings, out: File, places: Places
 def partition_command(
     dataset: Dataset, partition: Partition, seed: Seed, settings: Settings, images: File, out: File
 ) -> None:
-    """Deal the training images of a data set to clients."""
+    """Split the training images of a data set to clients."""
     from fldrep.config.partitions import PartitionSettings
-    from fldrep.data.partition import deal, shards_table
+    from fldrep.data.partition import shards_table, split
     from fldrep.seeds import generator
     from fldrep.storage.imageset import ImageSet
     from fldrep.tables.shards import SHARDS
 
     labels = ImageSet.read(images).train_labels
-    shards = deal(labels, parsed(PartitionSettings, settings), generator(dataset, partition, "deal", seed))
+    shards = split(labels, parsed(PartitionSettings, settings), generator(dataset, partition, "deal", seed))
     SHARDS.write(shards_table(shards, labels), out)
 
 
@@ -90,7 +90,7 @@ def train_command(
     settings: Settings,
     images: File,
     shards: File,
-    history: File,
+    training: File,
     checkpoints: File,
     code: Code = "",
     threads: int = 1,
@@ -100,7 +100,7 @@ def train_command(
     from fldrep.train.job import TrainJob, train_run
 
     job = parsed(TrainJob, settings)
-    train_run(Run(dataset, model, partition, defense, seed), job, images, shards, history, checkpoints, code, threads)
+    train_run(Run(dataset, model, partition, defense, seed), job, images, shards, training, checkpoints, code, threads)
 
 
 @app.command("attack")
@@ -111,14 +111,14 @@ def attack_command(
     defense: Defense,
     seed: Seed,
     round: Round,
-    sent: SentName,
+    update_kind: UpdateKind,
     attack: Attack,
     block: BlockNumber,
     settings: Settings,
     images: File,
     shards: File,
     checkpoints: File,
-    attempts: File,
+    attack_runs: File,
     reconstructions: File,
     code: Code = "",
 ) -> None:
@@ -126,9 +126,9 @@ def attack_command(
     from fldrep.attack.job import AttackJob, attack_block
     from fldrep.storage.places import Block, Run
 
-    where = Block(Run(dataset, model, partition, defense, seed), round, sent, attack, block)
+    where = Block(Run(dataset, model, partition, defense, seed), round, update_kind, attack, block)
     job = parsed(AttackJob, settings)
-    attack_block(where, job, images, shards, checkpoints, attempts, reconstructions, code)
+    attack_block(where, job, images, shards, checkpoints, attack_runs, reconstructions, code)
 
 
 @app.command("leakage")
@@ -163,7 +163,7 @@ def certificate_command(
     defense: Defense,
     seed: Seed,
     round: Round,
-    sent: SentName,
+    update_kind: UpdateKind,
     attack: Attack,
     block: BlockNumber,
     settings: Settings,
@@ -178,7 +178,7 @@ def certificate_command(
     from fldrep.storage.places import Block, Run
     from fldrep.theory.jobs.certificate import certificate_job
 
-    where = Block(Run(dataset, model, partition, defense, seed), round, sent, attack, block)
+    where = Block(Run(dataset, model, partition, defense, seed), round, update_kind, attack, block)
     certificate_job(where, parsed(CertificateJob, settings), images, checkpoints, reconstructions, out, code)
 
 
@@ -195,10 +195,10 @@ def convergence_command(
 ) -> None:
     """Check theorem 2 on softmax regression over the images of a few clients."""
     from fldrep.config.theory import ConvergenceSettings
-    from fldrep.storage.places import Deal
+    from fldrep.storage.places import Split
     from fldrep.theory.jobs.convergence import convergence_job
 
-    convergence_job(Deal(dataset, partition, seed), parsed(ConvergenceSettings, settings), images, shards, out, code)
+    convergence_job(Split(dataset, partition, seed), parsed(ConvergenceSettings, settings), images, shards, out, code)
 
 
 @app.command("accounting")
@@ -228,7 +228,7 @@ def metrics_command(
     settings: Settings,
     results: File,
     attacks: File,
-    utility: File,
+    training: File,
     gallery: File,
     leakage: File,
     certificate: File,
@@ -245,7 +245,7 @@ def metrics_command(
         "convergence": convergence,
         "accounting": accounting,
     }
-    collect(parsed(MetricsJob, settings), results, attacks, utility, gallery, analyses)
+    collect(parsed(MetricsJob, settings), results, attacks, training, gallery, analyses)
 
 
 @app.command("figures")
@@ -253,7 +253,7 @@ def figures_command(
     figure: Annotated[str, typer.Option(help="name of the figure")],
     out: File,
     attacks: ReadIfNeeded = None,
-    utility: ReadIfNeeded = None,
+    training: ReadIfNeeded = None,
     gallery: ReadIfNeeded = None,
     leakage: ReadIfNeeded = None,
     certificate: ReadIfNeeded = None,
@@ -264,7 +264,7 @@ def figures_command(
 
     inputs = {
         "attacks": attacks,
-        "utility": utility,
+        "training": training,
         "gallery": gallery,
         "leakage": leakage,
         "certificate": certificate,
@@ -279,14 +279,14 @@ def schema_command(
     readme: File = Path("config/README.md"),
 ) -> None:
     """Write the config's JSON schema and its documentation from the settings."""
-    from fldrep.atomic import written_beside
+    from fldrep.atomic import atomic_write
     from fldrep.config.docs import config_schema, config_tables
 
     try:
         head, mark, _ = readme.read_text(encoding="utf-8").partition(GENERATED)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{readme}: cannot be read: {error}") from None
-    with written_beside(schema) as beside_schema, written_beside(readme) as beside_readme:
+    with atomic_write(schema) as beside_schema, atomic_write(readme) as beside_readme:
         beside_schema.write_text(json.dumps(config_schema(), indent=2) + "\n")
         beside_readme.write_text(f"{head}{mark or GENERATED}\n\n{config_tables()}", encoding="utf-8")
 
@@ -296,7 +296,7 @@ def claims_command(
     settings: Settings,
     config_file: Annotated[str, typer.Option(help="the config's path, for the command that rebuilds a row")],
     attacks: File,
-    utility: File,
+    training: File,
     leakage: File,
     certificate: File,
     convergence: File,
@@ -310,7 +310,7 @@ def claims_command(
 
     tables = {
         "attacks": attacks,
-        "utility": utility,
+        "training": training,
         "leakage": leakage,
         "certificate": certificate,
         "convergence": convergence,
@@ -324,7 +324,7 @@ def report_command(
     figures: Annotated[list[Path], typer.Argument(help="pictures, in the order of the page")],
     settings: Settings,
     attacks: File,
-    utility: File,
+    training: File,
     claims: File,
     leakage: File,
     certificate: File,
@@ -347,7 +347,7 @@ def report_command(
         "convergence": convergence,
         "accounting": accounting,
     }
-    write_page(parsed(Config, settings), attacks, utility, claims, analyses, figures, provenance(), out, captions)
+    write_page(parsed(Config, settings), attacks, training, claims, analyses, figures, provenance(), out, captions)
 
 
 @app.command("publish")
@@ -361,7 +361,7 @@ def publish_command(
     commit: Annotated[str | None, typer.Option(help="what made the results, where their page knows no commit")] = None,
 ) -> None:
     """Publish the results of a config: tables, claims and figures, what made them, and the README's numbers."""
-    from fldrep.atomic import written_beside
+    from fldrep.atomic import atomic_write
     from fldrep.config.reading import read_config
     from fldrep.figures import figures_of
     from fldrep.report.publish import publish, table_sizes
@@ -376,7 +376,7 @@ def publish_command(
         folder = publish(config, results, out, figures_of(read_config(config)), commit)
         print(f"{folder}: {sum(table_sizes(folder).values()) / 1e6:.2f} MB of tables")
     blocks, lacking = readme_blocks(out, names)
-    with written_beside(readme) as beside:
+    with atomic_write(readme) as beside:
         beside.write_text(filled(text, blocks), encoding="utf-8")
     print(f"{readme}: {len(blocks)} of {len(names)} blocks written")
     for name, source in lacking.items():

@@ -20,7 +20,7 @@ ATTACK_MODULES = {
     "dlg-masked": "fldrep.attack.dlg",
     "dlg-pruned": "fldrep.attack.dlg",
     "r-matching": "fldrep.attack.features",
-    "strongest": "fldrep.attack.strongest",
+    "ensemble": "fldrep.attack.ensemble",
 }
 
 
@@ -36,7 +36,7 @@ class AttackSettings(Section):
     )
     iterations: Natural | None = option(
         None,
-        "optimiser steps: for GS one Adam step, for DLG one L-BFGS step of `inner_iterations` inner ones; for strongest"
+        "optimiser steps: for GS one Adam step, for DLG one L-BFGS step of `inner_iterations` inner ones; for ensemble"
         " evaluations of the gradient by each member",
         source="GS 24,000 and DLG 300: the reference code (S)",
     )

@@ -53,7 +53,10 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
     """Refuse updates that do not fill targets and blocks, and attacks that an update or a defense leaves nothing."""
     for name in entry.updates:
         images = config.updates[name].images
-        for key, value in ((f"{where}.targets", entry.targets), ("engine.block", config.engine.block)):
+        for key, value in (
+            (f"{where}.targets", entry.targets),
+            ("engine.targets_per_job", config.engine.targets_per_job),
+        ):
             if value % images:
                 raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
     for name in entry.attacks:
@@ -85,8 +88,8 @@ def fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] |
         return "drops the defended layer", "defends none"
     if preset in ("gs-masked", "dlg-masked") and layers == "none":
         return "needs a public mask", "leaves none"
-    if preset in THROUGH_THE_MASK and defense.pruned != "representation":
-        return "prunes the representation as the client did", "does not (pruned: representation)"
+    if preset in THROUGH_THE_MASK and defense.prune != "representation":
+        return "prunes the representation as the client did", "does not (prune: representation)"
     if preset == "gs-averaged" and not defense.std:
         return "averages noise away", "adds none"
     if preset == "dlg-scaled" and defense.clip is None:

@@ -19,10 +19,10 @@ class DefenseSettings(Section):
     rule: Literal[RULES] | None = option(None, "how Soteria ranks features; `ratio` if not given")
     rate: Rate | None = option(None, "share pruned: of the live features (Soteria), of each tensor (compression)")
     std: float | None = option(None, "standard deviation of the noise on each gradient entry", ge=0)
-    pruned: Literal["gradient", "representation"] | None = option(
+    prune: Literal["gradient", "representation"] | None = option(
         None, "Soteria masks the gradient of the last layer (`gradient`, the default), or recomputes the loss with r'"
     )
-    train_scores: Literal["variance", "jvp", "exact"] | None = option(
+    norm_estimator: Literal["variance", "jvp", "exact"] | None = option(
         None, "how Soteria's Jacobian norms are estimated in training (`variance` if not given); attacks use the exact"
     )
     clip: float | None = option(None, "L2 norm to which an update is scaled down before noise is added", gt=0)

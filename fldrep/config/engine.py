@@ -23,13 +23,13 @@ class EngineSettings(Section):
 
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where tensors live; auto takes a GPU if there is one")
     threads: Threads = option(1, "torch threads a job", unit="threads")
-    block: Positive = option(
+    targets_per_job: Positive = option(
         8, "targets one attack job works on; a multiple of the images an update holds", unit="targets"
     )
-    chunk: Chunk = option(
+    problems_at_once: Chunk = option(
         64,
         "updates x restarts worked at once; part of what makes a float32 result. auto: as many as fit into the memory"
-        " free when a job begins; the table's column chunk says how many, and that number gives the same result again",
+        " free when a job begins; the table says how many, and that number gives the same result again",
         unit="problems",
     )
     tf32: bool = option(False, "allow TensorFloat-32 on a GPU")

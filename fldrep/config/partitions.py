@@ -10,10 +10,10 @@ from fldrep.config.section import Clients, Positive, Section, option
 class PartitionSettings(Section):
     """How training images are dealt to clients."""
 
-    method: Literal["iid", "classes", "dirichlet"] = option("iid", "how training images are dealt to clients")
+    method: Literal["iid", "label-skew", "dirichlet"] = option("iid", "how training images are dealt to clients")
     clients: Clients = option(100, "number of clients", source="recalled from the paper (R)")
     classes_per_client: Positive | None = option(
-        None, "exact number of classes each client holds (method classes)", source="2: recalled from the paper (R)"
+        None, "exact number of classes each client holds (method label-skew)", source="2: recalled from the paper (R)"
     )
 
     alpha: float | None = option(
@@ -22,7 +22,7 @@ class PartitionSettings(Section):
 
     @model_validator(mode="after")
     def _check(self):
-        for key, method in (("classes_per_client", "classes"), ("alpha", "dirichlet")):
+        for key, method in (("classes_per_client", "label-skew"), ("alpha", "dirichlet")):
             value = getattr(self, key)
             if (self.method == method) != (value is not None):
                 raise ValueError(

@@ -21,7 +21,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "dlg-masked": {"labels": "optimised", **LBFGS},
     "dlg-pruned": {"labels": "optimised", **LBFGS},
     "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
-    "strongest": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
+    "ensemble": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
 }
 
 # The keys of a defense, each with its value where none is given (None: none is needed), and who takes which.
@@ -29,13 +29,13 @@ DEFENSE_DEFAULTS = {
     "rule": "ratio",
     "rate": None,
     "std": None,
-    "pruned": "gradient",
-    "train_scores": "variance",
+    "prune": "gradient",
+    "norm_estimator": "variance",
     "clip": None,
 }
 DEFENSE_KEYS = {
     "none": [],
-    "soteria": ["rule", "rate", "pruned", "train_scores"],
+    "soteria": ["rule", "rate", "prune", "norm_estimator"],
     "compression": ["rate"],
     "gaussian": ["std", "clip"],
     "laplace": ["std", "clip"],

@@ -16,7 +16,7 @@ from fldrep.errors import ConfigError, named
 Shards = list[Tensor]
 
 
-def deal(labels: Tensor, settings: PartitionSettings, generator: torch.Generator) -> Shards:
+def split(labels: Tensor, settings: PartitionSettings, generator: torch.Generator) -> Shards:
     """The images of each client, as ascending positions in the training set.
 
     Shape: labels (N,) -> `settings.clients` tensors, int64. Errors: `ConfigError` where such a deal does not exist.
@@ -36,7 +36,7 @@ def iid(labels: Tensor, clients: int, generator: torch.Generator) -> Shards:
     return [shard.sort().values for shard in order.tensor_split(clients)]
 
 
-def classes(labels: Tensor, clients: int, classes_per_client: int, generator: torch.Generator) -> Shards:
+def label_skew(labels: Tensor, clients: int, classes_per_client: int, generator: torch.Generator) -> Shards:
     """Every client holds exactly so many classes; all images of a class are shared evenly among its holders.
 
     Which classes meet in a client is random; the numbers of holders of any two classes differ by at most one. After the
@@ -128,7 +128,7 @@ def _draw_counts(concentration: np.ndarray, size: int, left: np.ndarray, random:
 
 METHODS: dict[str, Callable[[Tensor, PartitionSettings, torch.Generator], Shards]] = {
     "iid": lambda labels, settings, generator: iid(labels, settings.clients, generator),
-    "classes": lambda labels, settings, generator: classes(
+    "label-skew": lambda labels, settings, generator: label_skew(
         labels, settings.clients, settings.classes_per_client, generator
     ),
     "dirichlet": lambda labels, settings, generator: dirichlet(labels, settings.clients, settings.alpha, generator),

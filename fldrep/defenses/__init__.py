@@ -39,7 +39,7 @@ def defend(
     rule: str | None = None,
     std: float | None = None,
     clip: float | None = None,
-    pruned: str | None = None,
+    prune: str | None = None,
     model: Model | None = None,
     images: Tensor | None = None,
     labels: Tensor | None = None,
@@ -53,7 +53,7 @@ def defend(
     Errors: `UnknownName` for the method; `ConfigError` naming an argument that is missing, not used, or out of range.
     """
     run = defense_named(method)
-    given = {"rate": rate, "rule": rule, "std": std, "clip": clip, "pruned": pruned}
+    given = {"rate": rate, "rule": rule, "std": std, "clip": clip, "prune": prune}
     settings = parse_section(DefenseSettings, json.dumps({"method": method, **given}, default=str))
     drawn = generator("noise", method, seed)
     return run(Update(update), settings, Client(model, images, labels, drawn))

@@ -37,9 +37,9 @@ def _checks_convergence(config: Config) -> bool:
 
 # Each figure: what it reads, in the order of its `draw`, and which configs have something for it to draw.
 FIGURES: dict[str, tuple[tuple[str, ...], Wanted]] = {
-    "privacy_utility": (("attacks", "utility"), _always),
+    "privacy_utility": (("attacks", "training"), _always),
     "reconstructions": (("attacks", "gallery"), _always),
-    "accuracy_by_round": (("utility",), _always),
+    "accuracy_by_round": (("training",), _always),
     "naive_vs_adaptive": (("attacks",), _always),
     "batches": (("attacks",), _varies_updates),
     "photo": (("attacks",), _attacks_photo),
@@ -67,9 +67,9 @@ def render(name: str, inputs: Mapping[str, Path | None], out_png: Path | str) ->
     from fldrep.tables.certificate import CERTIFICATE
     from fldrep.tables.convergence import CONVERGENCE
     from fldrep.tables.leakage import LEAKAGE
-    from fldrep.tables.training import UTILITY
+    from fldrep.tables.training import TRAINING
 
-    tables = (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE)
+    tables = (ATTACKS, TRAINING, LEAKAGE, CERTIFICATE, CONVERGENCE)
     readers: dict[str, Callable] = {"gallery": read_gallery, **{table.name: table.read for table in tables}}
     needed, _ = named("figure", name, FIGURES)
     missing = [kind for kind in needed if inputs.get(kind) is None]

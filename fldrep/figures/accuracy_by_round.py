@@ -16,9 +16,9 @@ DASHES = {"none": "-", "soteria": "-", "compression": "--", "gaussian": "-.", "l
 
 
 @theme.themed
-def draw(utility: pd.DataFrame) -> Figure:
+def draw(training: pd.DataFrame) -> Figure:
     """One panel a data set, model and partition that was trained. Args: table `tables.training`."""
-    panels = [(key, rows) for key, rows in utility.groupby(PANEL) if rows["round"].max() > 0]
+    panels = [(key, rows) for key, rows in training.groupby(PANEL) if rows["round"].max() > 0]
     if not panels:
         return theme.message_figure("No model was trained in this grid: there is no accuracy to show.")
     styles = theme.defense_styles(pd.concat([rows for _, rows in panels]))
@@ -29,7 +29,7 @@ def draw(utility: pd.DataFrame) -> Figure:
         ax.set_title(" · ".join(key))
         ax.set(xlabel="round", ylabel="test accuracy")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    methods = utility.drop_duplicates("defense").set_index("defense")["method"]
+    methods = training.drop_duplicates("defense").set_index("defense")["method"]
     handles = [Line2D([], [], **_line(style, methods[name]), label=style.label) for name, style in styles.items()]
     theme.legend_below(figure, handles)
     return figure

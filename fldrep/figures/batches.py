@@ -38,7 +38,7 @@ def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     for left, right, sweep in zip(axes[::2], axes[1::2], found, strict=True):
         _draw_sweep(left, right, sweep, styles, error)
     handles = [Line2D([], [], **style.point, markersize=8, label=style.label) for style in styles.values()]
-    theme.legend_below(figure, [*handles, *theme.no_information_handles()])
+    theme.legend_below(figure, [*handles, *theme.uninformed_handles()])
     return figure
 
 
@@ -48,9 +48,9 @@ def sweeps(attacks: pd.DataFrame) -> list[Sweep]:
     for (*checkpoint, attack), rows in attacks.groupby(CHECKPOINT):
         title = f"{attack} · " + " · ".join(map(str, checkpoint[:3])) + f" · round {checkpoint[3]}"
         gradients = rows[rows["local_steps"] == 1]
-        if gradients["images"].nunique() > 1:
-            found.append(Sweep(title, "images", "images an update (one gradient of all)", gradients))
-        for images, alike in rows.groupby("images"):
+        if gradients["images_per_update"].nunique() > 1:
+            found.append(Sweep(title, "images_per_update", "images an update (one gradient of all)", gradients))
+        for images, alike in rows.groupby("images_per_update"):
             if alike["local_steps"].nunique() > 1:
                 label = f"local steps over {images} image{'s' if images > 1 else ''}"
                 found.append(Sweep(title, "local_steps", label, alike))
@@ -70,7 +70,7 @@ def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.S
         theme.join_estimates(left, places, errors, styles[name])
         theme.join_estimates(right, places, shares, styles[name])
     theme.error_scale([left], pd.concat(levels))
-    theme.no_information(left, chosen(sweep.rows), error)
+    theme.uninformed_baseline(left, chosen(sweep.rows), error)
     left.set(ylabel=f"{ERROR_NAMES[error]}\nup: better for the client")
     right.set(ylabel="share of targets recovered", ylim=(-0.04, 1.04))
     left.set_title(sweep.title)
@@ -82,12 +82,12 @@ def _draw_sweep(left: Axes, right: Axes, sweep: Sweep, styles: dict[str, theme.S
 def counts_text(rows: pd.DataFrame) -> str:
     """How many targets stand behind each marker of a panel, and how many of all diverged.
 
-    >>> few = {"chosen": True, "diverged": [True, False], "defense": "none", "images": 1, "local_steps": 1}
-    >>> counts_text(pd.DataFrame(few))
+    >>> few = {"is_best_restart": True, "diverged": [True, False], "defense": "none"}
+    >>> counts_text(pd.DataFrame(few | {"images_per_update": 1, "local_steps": 1}))
     'n = 2; 1 of 2 diverged'
     """
     targets = chosen(rows)
-    sizes = targets.groupby(["defense", "images", "local_steps"]).size()
+    sizes = targets.groupby(["defense", "images_per_update", "local_steps"]).size()
     counts = "–".join(map(str, sorted({sizes.min(), sizes.max()})))
     lost = int(targets["diverged"].sum())
     return f"n = {counts}" + (f"; {lost} of {len(targets)} diverged" if lost else "")

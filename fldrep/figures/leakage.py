@@ -69,7 +69,7 @@ def draw(leakage: pd.DataFrame) -> Figure:
         _draw_panel(ax, view, quantity, styles)
         ax.set_title(" · ".join([*key, view.fixed]) + f", n = {counts_text(view, quantity.filled)}")
     handles = [Line2D([], [], **style.point, markersize=8, label=style.label) for style in styles.values()]
-    theme.legend_below(figure, [*handles, *theme.no_information_handles(LINES)])
+    theme.legend_below(figure, [*handles, *theme.uninformed_handles(LINES)])
     return figure
 
 

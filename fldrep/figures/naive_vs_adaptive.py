@@ -74,7 +74,7 @@ def _draw_errors(
     plain = converged(shown[shown["method"] == "none"])[error]
     if len(plain):
         ax.axvline(plain.median(), color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
-    theme.no_information(ax, chosen(shown), error, horizontal=False)
+    theme.uninformed_baseline(ax, chosen(shown), error, horizontal=False)
     theme.name_lines(ax, compared)
     ax.set_xlabel(f"{ERROR_NAMES[error]}; right: better for the client")
 
@@ -128,4 +128,4 @@ def count_text(targets: int, usable: int) -> str:
 
 def _handles() -> list:
     naive = Line2D([], [], color=theme.METHOD_COLOURS["none"], linewidth=1.1, label="undefended, median")
-    return [naive, *theme.no_information_handles()]
+    return [naive, *theme.uninformed_handles()]

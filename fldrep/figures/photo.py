@@ -14,7 +14,7 @@ from fldrep.config.data import PHOTO
 from fldrep.figures import theme
 
 ERROR = "mse"  # the reference's; GS keeps pixels valid, so clamping would change nothing
-X_AXES = {"rate": "nominal rate", "live_rate": "effective rate: share of live features pruned"}
+X_AXES = {"rate": "nominal rate", "live_pruned": "effective rate: share of live features pruned"}
 
 
 @theme.themed
@@ -47,8 +47,8 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, plain: pd.DataFrame, rate: str) -
     if rate == "rate":
         for method, errors in PHOTO_MSE.items():
             ax.plot([*errors], [*errors.values()], **_published(method))
-    ax.set_xlim(-0.03 if rate == "live_rate" else 0.37, 0.83)
-    theme.no_information(ax, panel, ERROR)
+    ax.set_xlim(-0.03 if rate == "live_pruned" else 0.37, 0.83)
+    theme.uninformed_baseline(ax, panel, ERROR)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set(xlabel=X_AXES[rate], ylabel=f"{ERROR_NAMES[ERROR]}; up: better for the client")
 
@@ -85,4 +85,4 @@ def _handles(rows: pd.DataFrame) -> list:
         Line2D([], [], **_published(method), label=f"{method}, as the reference published") for method in PHOTO_MSE
     ]
     plain = Line2D([], [], color=theme.METHOD_COLOURS["none"], linewidth=1.1, label="undefended")
-    return [*ours, *theirs, plain, *theme.no_information_handles()]
+    return [*ours, *theirs, plain, *theme.uninformed_handles()]

@@ -21,14 +21,14 @@ ACCURACY = ["dataset", "model", "partition", "defense"]
 
 
 @theme.themed
-def draw(attacks: pd.DataFrame, utility: pd.DataFrame, error: str = ERROR) -> Figure:
+def draw(attacks: pd.DataFrame, training: pd.DataFrame, error: str = ERROR) -> Figure:
     """One panel an attacked checkpoint and attack.
 
     Args: tables `tables.attacks` and `tables.training`; error: which of `rows.ERROR_NAMES` is shown.
     """
     if attacks.empty:
         return theme.message_figure("No attack was run.")
-    cells, styles, accuracy = summarise(attacks, error), theme.defense_styles(attacks), accuracy_of_runs(utility)
+    cells, styles, accuracy = summarise(attacks, error), theme.defense_styles(attacks), accuracy_of_runs(training)
     panels = list(cells.groupby([*SETTING, "attack"], sort=False))
     figure, axes = theme.panel_grid(len(panels), COLUMNS, width=3.9, height=3.5)
     for ax, ((*setting, attack), panel) in zip(axes, panels, strict=True):
@@ -42,9 +42,9 @@ def draw(attacks: pd.DataFrame, utility: pd.DataFrame, error: str = ERROR) -> Fi
     return figure
 
 
-def accuracy_of_runs(utility: pd.DataFrame) -> pd.DataFrame:
+def accuracy_of_runs(training: pd.DataFrame) -> pd.DataFrame:
     """A row a trained run: its last round, and the test accuracy after it: median, least, greatest over seeds."""
-    last = last_rounds(utility[utility["round"] > 0])
+    last = last_rounds(training[training["round"] > 0])
     named = {"accuracy": "median", "accuracy_low": "min", "accuracy_high": "max"}
     found = last.groupby(ACCURACY)["test_accuracy"].agg(**named)
     return found.assign(rounds=last.groupby(ACCURACY)["round"].max()).reset_index()
@@ -92,11 +92,11 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, rows: pd.DataFrame, styles: dict[
         ax.grid(False, axis="x")
         ax.set_xlabel("model not trained: no accuracy to show")
     ax.set_ylabel(f"{ERROR_NAMES[error]}\nup: better for the client")
-    theme.no_information(ax, chosen(rows), error)
+    theme.uninformed_baseline(ax, chosen(rows), error)
 
 
 def _scale(ax: Axes, cells: pd.DataFrame, rows: pd.DataFrame, error: str) -> None:
-    """Limits that hold every point, interval and no-information line of a setting: its attacks can be compared."""
+    """Limits that hold every point, interval and uninformed baseline of a setting: its attacks can be compared."""
     levels = [cells[column] for column in ("error", "low", "high", *theme.LINE_OF)]
     few = cells[cells["n"] < LEAST_FOR_INTERVAL][["attack", "defense"]]
     theme.error_scale([ax], pd.concat([*levels, converged(rows.merge(few))[error]]))
@@ -110,7 +110,7 @@ def _draw_undefended(ax: Axes, panel: pd.DataFrame, plain: pd.DataFrame, error: 
 
 
 def _tick(cell, styles: dict[str, theme.Style]) -> str:
-    live = theme.strength_text(None, None, cell.live_rate)
+    live = theme.strength_text(None, None, cell.live_pruned)
     return f"{cell.defense} ({live})" if live else cell.defense
 
 
@@ -125,4 +125,4 @@ def _handles(styles: dict[str, theme.Style], cells: pd.DataFrame) -> list:
         handles.append(Line2D([], [], **grey, marker="x", label="all targets diverged"))
     if cells["preset"].map(is_adaptive).any():
         handles.append(Line2D([], [], color=ink, linewidth=1.1, label="undefended, under the naive attack"))
-    return [*handles, *theme.no_information_handles()]
+    return [*handles, *theme.uninformed_handles()]

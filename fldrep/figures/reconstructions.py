@@ -116,7 +116,7 @@ def _draw_reconstruction(figure: Figure, row, column: int, floor: float, images:
     ax = _axes(figure, column, floor)
     _show(ax, _pixels(images, gallery_key(row)))
     words = "diverged" if row.diverged else error_text(row)
-    live = theme.strength_text(None, None, row.live_rate)
+    live = theme.strength_text(None, None, row.live_pruned)
     if row.diverged:
         for spine in ax.spines.values():
             spine.set(edgecolor=DIVERGED, linewidth=2)

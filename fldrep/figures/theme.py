@@ -1,4 +1,4 @@
-"""How every figure looks: one colour and marker a method, one shade a rate, the no-information line, and the PNG."""
+"""How every figure looks: one colour and marker a method, one shade a rate, the uninformed baseline, and the PNG."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fldrep.analysis.intervals import Estimate
 from fldrep.analysis.rows import defenses_in_order
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 
 DPI = 110
 LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column
@@ -45,6 +45,7 @@ RULE_COLOURS = {  # where the rules of one method must be told apart; elsewhere 
 OTHER_COLOUR, OTHER_MARKER = COLOURS[7], "*"
 PALEST = 0.5  # share of white in the weakest rate of a method
 GREY = "#6b6b6b"
+PRUNED = {"live_pruned": "live", "nonzero_pruned": "nonzero"}  # columns of shares of features pruned, and of which
 LINE_OF = {"grey": ("grey image", "--"), "class_mean": ("mean image of the class", ":")}
 
 RC = {
@@ -87,7 +88,7 @@ def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def save_png(figure: Figure, path: Path | str) -> None:
     """Write a figure as PNG, whole or not at all; equal figures give equal bytes (no date, no version inside)."""
-    with theme(), written_beside(Path(path)) as beside:
+    with theme(), atomic_write(Path(path)) as beside:
         FigureCanvasAgg(figure).print_png(beside, metadata={"Software": None})
 
 
@@ -131,24 +132,27 @@ class Style:
 def defense_styles(frame: pd.DataFrame) -> dict[str, Style]:
     """The style of each defense in a table, in the order in which defenses are shown; the stronger, the darker.
 
-    A table without the column `live_rate` has no live rates in its labels.
+    A table without a column of `PRUNED` has no shares of features in its labels.
     """
     defenses = defenses_in_order(frame)
-    live = frame.reindex(columns=["defense", "live_rate"]).groupby("defense")["live_rate"].agg(["min", "max"])
+    column = next((name for name in PRUNED if name in frame), "")
+    shares = frame.reindex(columns=["defense", column]).groupby("defense")[column].agg(["min", "max"])
     styles = {}
     for _, alike in defenses.groupby(["method", "rule"], sort=False):
         for place, row in enumerate(alike.itertuples()):
             white = PALEST * (1 - place / (len(alike) - 1)) if len(alike) > 1 else 0.0
             base = np.array(to_rgb(METHOD_COLOURS.get(row.method, OTHER_COLOUR)))
             marker = RULE_MARKERS.get(row.rule) or METHOD_MARKERS.get(row.method, OTHER_MARKER)
-            strength = strength_text(row.rate, row.std, *live.loc[row.defense])
+            strength = strength_text(row.rate, row.std, *shares.loc[row.defense], PRUNED.get(column, ""))
             label = f"{row.defense} ({strength})" if strength else row.defense
             styles[row.defense] = Style(tuple(white + (1 - white) * base), marker, label)
     return {name: styles[name] for name in defenses["defense"]}
 
 
-def strength_text(rate: float | None, std: float | None, live_low: float, live_high: float | None = None) -> str:
-    """How strong a defense is, in words: its nominal rate and the share of live features it prunes, or its std.
+def strength_text(
+    rate: float | None, std: float | None, low: float, high: float | None = None, of: str = "live"
+) -> str:
+    """How strong a defense is, in words: its nominal rate and the share of features `of` a kind it prunes, or its std.
 
     >>> strength_text(0.6, None, 0.23, 0.28)
     'nominal 60 %, live 23–28 %'
@@ -158,9 +162,9 @@ def strength_text(rate: float | None, std: float | None, live_low: float, live_h
         words.append(f"nominal {percent(rate)}")
     if not pd.isna(std):
         words.append(f"std {std:g}")
-    if not pd.isna(live_low):
-        low, high = percent(live_low), percent(live_low if live_high is None else live_high)
-        words.append(f"live {low}" if low == high else f"live {low.removesuffix(' %')}–{high}")
+    if not pd.isna(low):
+        low, high = percent(low), percent(low if high is None else high)
+        words.append(f"{of} {low}" if low == high else f"{of} {low.removesuffix(' %')}–{high}")
     return ", ".join(words)
 
 
@@ -191,7 +195,7 @@ def error_scale(axes: Sequence[Axes], values: Sequence[float], which: str = "y")
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def no_information(ax: Axes, rows: pd.DataFrame, error: str, horizontal: bool = True) -> None:
+def uninformed_baseline(ax: Axes, rows: pd.DataFrame, error: str, horizontal: bool = True) -> None:
     """The errors of two attackers who know nothing of the update (medians over `rows`), and the region beyond them."""
     line, span = (ax.axhline, ax.axhspan) if horizontal else (ax.axvline, ax.axvspan)
     levels = {guess: rows[f"{guess}_{error}"].median() for guess in LINE_OF}
@@ -204,7 +208,7 @@ def no_information(ax: Axes, rows: pd.DataFrame, error: str, horizontal: bool = 
     ax.set(**{"ylim" if horizontal else "xlim": (low, high)})
 
 
-def no_information_handles(lines_of: Mapping[str, tuple[str, str]] = LINE_OF) -> list[Line2D | Patch]:
+def uninformed_handles(lines_of: Mapping[str, tuple[str, str]] = LINE_OF) -> list[Line2D | Patch]:
     """Legend entries for lines of no information and the region beyond them. Args: lines_of: as `LINE_OF`."""
     lines = [
         Line2D([], [], color=GREY, linestyle=dashes, label=f"no information: {name}")

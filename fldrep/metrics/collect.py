@@ -12,19 +12,18 @@ from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
 from fldrep.models.normalisation import normalisation_for
 from fldrep.plan.grid import Grid
+from fldrep.storage import places
 from fldrep.storage.gallery import gallery_key, original_key
 from fldrep.storage.imageset import ImageSet
-from fldrep.storage.places import ATTEMPTS as ATTEMPT_FILES
-from fldrep.storage.places import HISTORY, IMAGES, RECONSTRUCTIONS
 from fldrep.storage.tensors import read_tensors, write_tensors
 from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.attack_runs import ATTACK_IDENTITY, ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_IDENTITY, ATTACK_RUNS
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.table import Table
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 GALLERY_TARGETS = 8
 PICTURES = ("originals", "images")  # what an attack job keeps of each block
@@ -32,7 +31,7 @@ ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, A
 
 
 def collect(
-    job: MetricsJob, results: Path, attacks: Path, utility: Path, gallery: Path, analyses: Mapping[str, Path]
+    job: MetricsJob, results: Path, attacks: Path, training: Path, gallery: Path, analyses: Mapping[str, Path]
 ) -> None:
     """Write the tables and the gallery of a grid whose jobs' files lie under `results`.
 
@@ -40,16 +39,18 @@ def collect(
     """
     jobs = Grid(job.grid, job.seeds, job.block, job.convergence)
     blocks = [
-        (ATTEMPTS.read(results / block.path(ATTEMPT_FILES)), results / block.path(RECONSTRUCTIONS))
+        (ATTACK_RUNS.read(results / block.path(places.ATTACK_RUNS)), results / block.path(places.RECONSTRUCTIONS))
         for block in jobs.blocks()
     ]
-    class_means = {name: ImageSet.read(results / IMAGES.format(dataset=name)).class_means for name in jobs.datasets()}
-    histories = gathered(UTILITY, [results / run.path(HISTORY) for run in jobs.runs])
+    class_means = {
+        name: ImageSet.read(results / places.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
+    }
+    histories = gathered(TRAINING, [results / run.path(places.TRAINING) for run in jobs.runs])
     found = {
         name: gathered(ANALYSES[name], [results / file for file in files]) for name, files in jobs.analyses().items()
     }
     ATTACKS.write(judge(blocks, class_means, job.metrics.recovered_ssim), attacks)
-    UTILITY.write(histories, utility)
+    TRAINING.write(histories, training)
     for name, rows in found.items():
         ANALYSES[name].write(rows, analyses[name])
     write_tensors(gallery, pick_gallery(blocks, min(job.seeds)))
@@ -63,7 +64,7 @@ def gathered(table: Table, files: Sequence[Path]) -> pd.DataFrame:
 def judge(
     blocks: Sequence[tuple[pd.DataFrame, Path]], class_means: dict[str, Tensor], recovered_ssim: float
 ) -> pd.DataFrame:
-    """The table `attacks`. Args: blocks: each job's table `attempts` and the file of its reconstructions."""
+    """The table `attacks`. Args: blocks: each job's table `attack_runs` and the file of its reconstructions."""
     if not blocks:
         return pd.DataFrame(columns=ATTACKS.names)
     judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), class_means) for rows, path in blocks]
@@ -77,7 +78,7 @@ def matched(rows: pd.DataFrame, tensors: dict[str, Tensor]) -> tuple[pd.DataFram
 
     Tensors: `originals` (T, C, H, W), `images` (T, R, C, H, W). Rows get the column `match`.
     """
-    held, first = int(rows["images"].iloc[0]), rows["target"].min()
+    held, first = int(rows["images_per_update"].iloc[0]), rows["target"].min()
     place, restart = torch.tensor((rows["target"] - first).to_numpy()), torch.tensor(rows["restart"].to_numpy())
     match = matches(tensors["images"], tensors["originals"], held)
     source = torch.arange(len(match)).unsqueeze(1) // held * held + match
@@ -109,7 +110,7 @@ def pick_gallery(blocks: Sequence[tuple[pd.DataFrame, Path]], seed: int) -> dict
     """Originals and chosen reconstructions of the first targets of one seed, pixels (C, H, W), by `storage.gallery`."""
     shown: dict[str, Tensor] = {}
     for rows, path in blocks:
-        wanted = rows[rows["chosen"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]
+        wanted = rows[rows["is_best_restart"] & (rows["target"] < GALLERY_TARGETS) & (rows["seed"] == seed)]
         if wanted.empty:
             continue
         tensors, first = matched(rows, read_tensors(path, PICTURES))[1], rows["target"].min()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
 from fldrep.config.defenses import DEFENSE_MODULES
 from fldrep.config.models import ModelSettings
@@ -59,7 +59,7 @@ def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Calla
             if time.monotonic() - began >= within_s:
                 continue
             known[name] = (measure or measured)(unit)
-            with written_beside(path) as beside:
+            with atomic_write(path) as beside:
                 beside.write_text(json.dumps(known, indent=1) + "\n")
         costs[unit] = known[name]
     return costs

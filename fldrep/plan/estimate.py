@@ -113,7 +113,7 @@ class _Units:
         """One step of a block's attack on one problem."""
         sections = {
             "attack": attack_section(self.config.attacks[block.attack]),
-            "update": stable_json(self.config.updates[block.sent]),
+            "update": stable_json(self.config.updates[block.update_kind]),
         }
         return Unit("attack", **self._of_model(block.run), **sections, device=self.device)
 
@@ -134,7 +134,7 @@ def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, fl
 
 def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> float:
     settings = config.attacks[block.attack]
-    problems = len(grid.targets_of(block)) // config.updates[block.sent].images * settings.restarts
+    problems = len(grid.targets_of(block)) // config.updates[block.update_kind].images * settings.restarts
     return problems * settings.iterations * step
 
 

@@ -7,14 +7,14 @@ from fldrep.config.grid import GridEntry
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
-from fldrep.storage.places import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE, Block, Checkpoint, Deal, Run
+from fldrep.storage.places import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE, Block, Checkpoint, Run, Split
 
 
 class Grid:
     """All jobs of the entries of a config, each once, in a stable order; `block_size` targets in a job.
 
     `runs` are trained and `targets` of a run at a round attacked; theorem 1 is checked on what the `certified` attacks
-    find, theorem 2 on each of `deals`; `leaking` checkpoints and `accounted` runs are analysed.
+    find, theorem 2 on each of `splits`; `leaking` checkpoints and `accounted` runs are analysed.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Grid:
                     accounted[run] = None
         self.runs, self.leaking, self.accounted = list(runs), list(leaking), list(accounted)
         axes = (convergence.datasets, convergence.partitions, seeds) if convergence else ((), (), ())
-        self.deals = [Deal(*values) for values in product(*axes)]
+        self.splits = [Split(*values) for values in product(*axes)]
 
     def blocks(self) -> Iterator[Block]:
         """Every attack job."""
@@ -59,17 +59,19 @@ class Grid:
 
     def analyses(self) -> dict[str, list[str]]:
         """Every file of the theory stage, by table."""
-        certified = (one for one in self.blocks() if (one.run, one.round, one.sent, one.attack) in self.certified)
+        certified = (
+            one for one in self.blocks() if (one.run, one.round, one.update_kind, one.attack) in self.certified
+        )
         return {
             "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
             "certificate": [block.path(CERTIFICATE) for block in certified],
-            "convergence": [deal.path(CONVERGENCE) for deal in self.deals],
+            "convergence": [split.path(CONVERGENCE) for split in self.splits],
             "accounting": [run.path(ACCOUNTING) for run in self.accounted],
         }
 
     def targets_of(self, block: Block) -> list[int]:
         """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
-        targets = self.targets.get((block.run, block.round, block.sent, block.attack), 0)
+        targets = self.targets.get((block.run, block.round, block.update_kind, block.attack), 0)
         found = list(range(block.block * self.block_size, min(targets, (block.block + 1) * self.block_size)))
         if not found:
             raise ConfigError(f"the grid has no {block}")
@@ -82,7 +84,7 @@ class Grid:
 
 def grid_of(config: Config) -> Grid:
     """The grid of a whole config."""
-    return Grid(config.grid, config.seeds, config.engine.block, config.theory.convergence)
+    return Grid(config.grid, config.seeds, config.engine.targets_per_job, config.theory.convergence)
 
 
 def summary(config: Config, grid: Grid) -> str:

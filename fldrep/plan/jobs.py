@@ -27,7 +27,7 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
     return AttackJob(
         model=config.models[block.run.model],
         defense=config.defenses[block.run.defense],
-        update=config.updates[block.sent],
+        update=config.updates[block.update_kind],
         attack=config.attacks[block.attack],
         engine=config.engine,
         targets=grid.targets_of(block),
@@ -61,7 +61,7 @@ def metrics_job(config: Config) -> MetricsJob:
     return MetricsJob(
         seeds=config.seeds,
         grid=config.grid,
-        block=config.engine.block,
+        block=config.engine.targets_per_job,
         metrics=config.metrics,
         convergence=config.theory.convergence,
     )

@@ -23,7 +23,7 @@ MARK = "FLDREP_RUN"
 WAIT_S = 60  # for what was told to end
 
 
-def take_over(folder: Path, outputs: Sequence[str]) -> list[str]:
+def claim_workdir(folder: Path, outputs: Sequence[str]) -> list[str]:
     """Own a working folder until this process ends; where no other run lives there, first clear what a dead one left.
 
     Ended are processes marked as jobs of this folder, on this machine, and Slurm jobs that a run in this folder sent;
@@ -48,7 +48,7 @@ def take_over(folder: Path, outputs: Sequence[str]) -> list[str]:
 
 
 def clear(path: Path, host: str, outputs: Sequence[str]) -> list[str]:
-    """End and remove what the dead owner of a lock left behind. Returns and raises as `take_over` does."""
+    """End and remove what the dead owner of a lock left behind. Returns and raises as `claim_workdir` does."""
     if host != socket.gethostname():
         raise FLDRepError(
             f"{path}: a run on {host} ended without clearing up; start this one there, or, if nothing of it is alive, "

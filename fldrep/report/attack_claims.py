@@ -63,7 +63,7 @@ def mse_ratio(tables: Tables) -> list[Finding]:
 
 def _mse_ratio(tables, where, setting, attack, defended, baselines) -> Finding:
     """The pair of Soteria and a baseline, of equal accuracy if accuracies are known, of the largest ratio."""
-    accuracies = trained_accuracies(tables.utility, where)
+    accuracies = trained_accuracies(tables.training, where)
     pairs = [(one, other) for one in defended for other in baselines]
     equal = pairs if accuracies is None else [pair for pair in pairs if same_accuracy(accuracies, *pair)]
     quantity = f"paired ratio of {ERROR}, at most grey's, Soteria / baseline; n: targets x seeds"
@@ -118,9 +118,9 @@ def credited_ratio(setting: pd.DataFrame, attack: str, defense: str, baseline: s
     return median_interval(both["one"] / both["other"])
 
 
-def trained_accuracies(utility: pd.DataFrame, where: dict) -> pd.DataFrame | None:
+def trained_accuracies(training: pd.DataFrame, where: dict) -> pd.DataFrame | None:
     """Accuracy after the last round, a row a seed and a column a defense; None where the model has not learned."""
-    own = utility[(utility[["dataset", "model", "partition"]] == [where[k] for k in CELL[:3]]).all(axis=1)]
+    own = training[(training[["dataset", "model", "partition"]] == [where[k] for k in CELL[:3]]).all(axis=1)]
     last = last_rounds(own).pivot(index="seed", columns="defense", values="test_accuracy")
     first = own[own["round"] == 0].pivot(index="seed", columns="defense", values="test_accuracy")
     plain = own.loc[own["method"] == "none", "defense"].unique()
@@ -136,8 +136,8 @@ def same_accuracy(accuracies: pd.DataFrame, one: str, other: str) -> bool:
 
 def accuracy(tables: Tables) -> list[Finding]:
     """Accuracy with Soteria less without, for each trained data set, model and partition: the worst variant judges."""
-    found, utility = [], tables.utility
-    for values, rows in utility.groupby(["dataset", "model", "partition"], sort=True):
+    found, training = [], tables.training
+    for values, rows in training.groupby(["dataset", "model", "partition"], sort=True):
         where = dict(zip(("dataset", "model", "partition"), values, strict=True))
         defended = list(rows.loc[rows["method"] == "soteria", "defense"].unique())
         plain = list(rows.loc[rows["method"] == "none", "defense"].unique())
@@ -187,7 +187,7 @@ def tolerated_rate(tables: Tables) -> list[Finding]:
 
 
 def _tolerated_rate(where, setting, rows, attack, defense) -> Finding:
-    lead, weak, live = lead_over_grey(rows), too_weak(setting, attack), rows["live_rate"].median()
+    lead, weak, live = lead_over_grey(rows), too_weak(setting, attack), rows["live_pruned"].median()
     words = f"{attack} is {times_text(lead)} as precise as grey (n = {lead.n}); from {LEAD:g} on it is tolerated"
     words += f"; {number(live, 'share')} of the live features are pruned" if live == live else ""
     adaptive = strongest_adaptive(setting, defense)
@@ -259,7 +259,7 @@ def paired_gain(setting: pd.DataFrame, attack: str, one: str, other: str) -> Est
 
 
 def _live(setting: pd.DataFrame, attack: str, defense: str) -> str:
-    return number(rows_of(setting, attack, defense)["live_rate"].median(), "share")
+    return number(rows_of(setting, attack, defense)["live_pruned"].median(), "share")
 
 
 def adaptive_attacks(tables: Tables) -> list[Finding]:
@@ -306,12 +306,12 @@ def dead_features(tables: Tables) -> list[Finding]:
         own = setting[setting["rule"].str.startswith("reference")]
         for _, rows in own.groupby("defense", sort=False):
             picked = chosen(rows[rows["attack"] == rows["attack"].iloc[0]])
-            gap = median_interval(picked["rate"] - picked["live_rate"])
-            rate, live = picked["rate"].iloc[0], picked["live_rate"]
+            gap = median_interval(picked["rate"] - picked["live_pruned"])
+            rate, live = picked["rate"].iloc[0], picked["live_pruned"]
             words = (
                 f"at a nominal {nominal_text(rate, None)}, {number(live.median(), 'share')} of the live features are "
                 f"pruned (from {number(live.min(), 'share')} to {number(live.max(), 'share')}), "
-                f"and {number(picked['energy_removed'].median(), 'share')} of the squared norm of r"
+                f"and {number(picked['norm2_removed'].median(), 'share')} of the squared norm of r"
             )
             found.append(
                 found_in(

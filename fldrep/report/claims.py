@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from fldrep.analysis.words import interval_text
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.config.models import ModelSettings
 from fldrep.config.whole import Config
 from fldrep.report import attack_claims, theory_claims
@@ -126,7 +126,7 @@ def _row(name: str, claim: Claim, finding: Finding, config: Config, command: str
         "source": claim.source,
         **{key: finding.where.get(key, "") for key in ("dataset", "model", "partition")},
         "round": finding.where.get("round"),
-        "sent": finding.where.get("sent", ""),
+        "update_kind": finding.where.get("update_kind", ""),
         "attack": finding.attack,
         "defense": finding.defense,
         "measured": finding.measured,
@@ -166,7 +166,7 @@ def write_claims(config: Config, paths: Mapping[str, Path], config_file: str, ou
     tables = Tables(config, **{name: table.read(paths[name]) for name, table in FINAL.items()})
     table = claims_table(tables, config_file)
     CLAIMS.write(table, out_table)
-    with written_beside(out_page) as beside:
+    with atomic_write(out_page) as beside:
         beside.write_text(claims_page(config.name, table), encoding="utf-8")
 
 

@@ -33,7 +33,7 @@ class Tables:
 
     config: Config
     attacks: pd.DataFrame
-    utility: pd.DataFrame
+    training: pd.DataFrame
     leakage: pd.DataFrame
     certificate: pd.DataFrame
     convergence: pd.DataFrame

@@ -10,12 +10,12 @@ import yaml
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
 from fldrep.analysis.rows import RUN_OF_MODEL, chosen
 from fldrep.analysis.words import number
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
 from fldrep.report.claims import claims_for_reading
 from fldrep.report.html import rendered
-from fldrep.report.tables import privacy_tables, untrained_models, utility_tables
+from fldrep.report.tables import privacy_tables, training_tables, untrained_models
 from fldrep.report.theory_tables import theory_tables
 from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.attacks import ATTACKS
@@ -23,7 +23,7 @@ from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 TITLES = {
@@ -42,7 +42,7 @@ TITLES = {
 def write_page(
     config: Config,
     attacks: Path | str,
-    utility: Path | str,
+    training: Path | str,
     claims: Path | str,
     analyses: Mapping[str, Path],
     figures: Sequence[Path],
@@ -52,7 +52,7 @@ def write_page(
 ) -> None:
     """Write the report of a grid as one HTML file, whole or not at all.
 
-    Args: attacks, utility, claims: Parquet files of these tables of `tables`; analyses: those of leakage, certificate,
+    Args: attacks, training, claims: Parquet files of these tables of `tables`; analyses: those of leakage, certificate,
     convergence and accounting, by name; figures: PNG files in the order they are shown, each named after its figure;
     provenance: what made it, in the order shown (words, or a list or
     mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;
@@ -62,20 +62,20 @@ def write_page(
     text = page_text(
         config.model_dump(mode="json"),
         ATTACKS.read(attacks),
-        UTILITY.read(utility),
+        TRAINING.read(training),
         CLAIMS.read(claims),
         {table.name: table.read(analyses[table.name]) for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)},
         [_figure(Path(path), captions) for path in figures],
         provenance,
     )
-    with written_beside(Path(out_html)) as beside:
+    with atomic_write(Path(out_html)) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def page_text(
     config: Mapping,
     attacks: pd.DataFrame,
-    utility: pd.DataFrame,
+    training: pd.DataFrame,
     claims: pd.DataFrame,
     analyses: Mapping[str, pd.DataFrame],
     figures: Sequence[Mapping],
@@ -85,15 +85,15 @@ def page_text(
     return rendered(
         "report.html.j2",
         name=config["name"],
-        summary=summary(attacks, utility),
+        summary=summary(attacks, training),
         claims=claims_for_reading(claims),
         figures=figures,
         least=LEAST_FOR_INTERVAL,
         privacy=privacy_tables(attacks),
-        utility=utility_tables(utility),
-        untrained=untrained_models(utility),
+        training=training_tables(training),
+        untrained=untrained_models(training),
         theory=theory_tables(analyses),
-        times=times(attacks, utility),
+        times=times(attacks, training),
         facts={key: _words(value) for key, value in provenance.items() if key not in ("versions", "rerun")},
         versions=provenance.get("versions", {}),
         rerun=provenance.get("rerun", []),
@@ -111,11 +111,11 @@ def caption_of(name: str, folder: Path | str | None) -> str:
         raise DataError(f"{Path(folder) / name}.rst: no readable caption: {error}") from None
 
 
-def summary(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, int]:
+def summary(attacks: pd.DataFrame, training: pd.DataFrame) -> dict[str, int]:
     """How much was run: trained models, attacks on targets, and how many of those diverged."""
     picked = chosen(attacks)
-    trained = utility[utility["round"] > 0]
-    seeds = int(pd.concat([attacks["seed"], utility["seed"]]).nunique())
+    trained = training[training["round"] > 0]
+    seeds = int(pd.concat([attacks["seed"], training["seed"]]).nunique())
     return {
         "models trained": len(trained[RUN_OF_MODEL].drop_duplicates()),
         "attacks on a target": len(picked),
@@ -124,19 +124,19 @@ def summary(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def seconds_spent(attacks: pd.DataFrame, utility: pd.DataFrame) -> dict[str, float]:
+def seconds_spent(attacks: pd.DataFrame, training: pd.DataFrame) -> dict[str, float]:
     """Seconds of computing, summed over jobs, by what they were spent on."""
     return {
-        "local training (defense included)": float(utility["train_s"].sum()),
-        "defense inside training": float(utility["defense_s"].sum()),
-        "evaluation": float(utility["evaluate_s"].sum()),
+        "local training (defense included)": float(training["train_s"].sum()),
+        "defense inside training": float(training["defense_s"].sum()),
+        "evaluation": float(training["evaluate_s"].sum()),
         **{f"attack {name}": float(rows["runtime_s"].sum()) for name, rows in attacks.groupby("attack")},
     }
 
 
-def times(attacks: pd.DataFrame, utility: pd.DataFrame) -> list[tuple[str, str]]:
+def times(attacks: pd.DataFrame, training: pd.DataFrame) -> list[tuple[str, str]]:
     """`seconds_spent`, each in words."""
-    return [(what, duration(seconds)) for what, seconds in seconds_spent(attacks, utility).items()]
+    return [(what, duration(seconds)) for what, seconds in seconds_spent(attacks, training).items()]
 
 
 def duration(seconds: float) -> str:

@@ -33,9 +33,9 @@ from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
-TABLES = (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
+TABLES = (ATTACKS, TRAINING, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 TABLE_SUFFIXES = (".parquet", ".csv")
 TABLES_LIMIT = 2_000_000  # bytes, all tables of the folder together
 FIGURE_AIM, FILE_LIMIT = 300_000, 1_000_000  # bytes; a larger figure is reduced to 256 colours
@@ -156,7 +156,7 @@ def provenance_of(
         if commit is None:
             raise DataError(f"{config.name}: the page knows no commit of these results; give it by --commit")
         facts["commit"] = commit
-    spent = seconds_spent(tables["attacks"], tables["utility"])
+    spent = seconds_spent(tables["attacks"], tables["training"])
     return {
         "name": config.name,
         "config": _inside(config_file),

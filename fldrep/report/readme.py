@@ -117,7 +117,7 @@ def attacks_block(attacks: pd.DataFrame) -> str:
              "recovered. A star: no better than a grey image or the mean image of the class."]  # fmt: skip
     for setting, cells in summarise(attacks, ERROR).groupby(SETTING):
         own = attacks[(attacks[SETTING] == list(setting)).all(axis=1)]
-        parts.append(f"**{setting_text(setting)}**, {no_information_text(own)}:")
+        parts.append(f"**{setting_text(setting)}**, {uninformed_text(own)}:")
         parts.append(_attacks_table(own, cells))
     return "\n\n".join(parts)
 
@@ -138,7 +138,7 @@ def _attack_text(row) -> str:
     return f"{interval_text(row.error, row.low, row.high)}{known}; {recovered}{lost}"
 
 
-def no_information_text(rows: pd.DataFrame) -> str:
+def uninformed_text(rows: pd.DataFrame) -> str:
     """The errors of two attackers who know nothing, medians over the attacked targets."""
     targets = chosen(rows).drop_duplicates(PAIR)
     grey, mean = (number(targets[f"{guess}_{ERROR}"].median()) for guess in ("grey", "class_mean"))
@@ -153,7 +153,7 @@ def photo_block(attacks: pd.DataFrame) -> str:
         parts.append(
             f"**{setting_text(setting)} · {attack}**, {rows['iterations'].max()} iterations, "
             f"n = {len(chosen(rows).drop_duplicates(PAIR))} a number; undefended {number(plain.median())}; "
-            f"{no_information_text(rows)}:"
+            f"{uninformed_text(rows)}:"
         )
         parts.append(_photo_table(rows[rows["rate"].notna()]))
     return "\n\n".join(parts)
@@ -178,7 +178,7 @@ def _photo_text(rows: pd.DataFrame) -> str:
     usable = converged(rows)
     if usable.empty:
         return "diverged" if len(rows) else ""
-    live = usable["live_rate"].median()
+    live = usable["live_pruned"].median()
     return number(usable[ERROR].median()) + (f" ({number(live, 'share')})" if live == live else "")
 
 

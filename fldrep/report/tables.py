@@ -49,7 +49,7 @@ PRIVACY_HEADS = [
 ]
 
 
-UTILITY_HEADS = [
+TRAINING_HEADS = [
     ("model", "name of the model in the config"),
     ("partition", "name of the partition in the config"),
     ("defense", "name of the defense in the config"),
@@ -86,7 +86,7 @@ def _privacy_row(row) -> list[str]:
         row.attack,
         row.defense,
         nominal_text(row.rate, row.std),
-        number(row.live_rate, "share"),
+        number(row.live_pruned, "share"),
         str(row.targets),
         str(row.diverged),
         interval_text(row.error, row.low, row.high) + (" *" if row.error >= min(row.grey, row.class_mean) else ""),
@@ -97,30 +97,30 @@ def _privacy_row(row) -> list[str]:
         number(row.psnr_db),
         number(row.mse),
         f"{number(row.grey_mse)} / {number(row.class_mean_mse)}",
-        number(row.energy_removed, "share"),
+        number(row.norm2_removed, "share"),
     ]
 
 
-def utility_tables(utility: pd.DataFrame) -> list[TextTable]:
+def training_tables(training: pd.DataFrame) -> list[TextTable]:
     """One table a data set, one row a run that trained, with the model after its last round."""
     tables = []
-    for dataset, runs in utility[utility["round"] > 0].groupby("dataset"):
+    for dataset, runs in training[training["round"] > 0].groupby("dataset"):
         order = {name: place for place, name in enumerate(defenses_in_order(runs)["defense"])}
         seconds = runs.groupby(RUN_OF_MODEL)[["train_s", "defense_s"]].sum()
-        means = runs.groupby(RUN_OF_MODEL)[["sent_bytes", "live_rate"]].mean()
+        means = runs.groupby(RUN_OF_MODEL)[["sent_bytes", "nonzero_pruned"]].mean()
         last = last_rounds(runs).drop(columns=[*seconds, *means]).join(seconds.join(means), on=RUN_OF_MODEL)
         last = last.assign(_place=last["defense"].map(order)).sort_values(["model", "partition", "_place", "seed"])
-        tables.append(TextTable(dataset, UTILITY_HEADS, [_utility_row(row) for row in last.itertuples()], 3))
+        tables.append(TextTable(dataset, TRAINING_HEADS, [_training_row(row) for row in last.itertuples()], 3))
     return tables
 
 
-def untrained_models(utility: pd.DataFrame) -> list[str]:
+def untrained_models(training: pd.DataFrame) -> list[str]:
     """Data set, model and partition of the models that no run trained."""
-    last = utility.groupby(["dataset", "model", "partition"])["round"].max()
+    last = training.groupby(["dataset", "model", "partition"])["round"].max()
     return [" · ".join(key) for key in last.index[last == 0]]
 
 
-def _utility_row(row) -> list[str]:
+def _training_row(row) -> list[str]:
     return [
         row.model,
         row.partition,
@@ -134,5 +134,5 @@ def _utility_row(row) -> list[str]:
         number(row.defense_s),
         number(row.dense_bytes / 1000),
         number(row.sent_bytes / 1000),
-        number(row.live_rate, "share"),
+        number(row.nonzero_pruned, "share"),
     ]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from fldrep.errors import DataError
 
-IDENTITY = ("dataset", "model", "partition", "defense", "round", "sent", "attack", "seed", "target")
+IDENTITY = ("dataset", "model", "partition", "defense", "round", "update_kind", "attack", "seed", "target")
 
 
 def gallery_key(row: Any) -> str:

@@ -15,16 +15,16 @@ SHARDS = "data/{dataset}/{partition}/seed-{seed}.parquet"
 RUN = "{dataset}/{model}/{partition}/{defense}/seed-{seed}"
 
 
-HISTORY = f"train/{RUN}/history.parquet"
+TRAINING = f"train/{RUN}/training.parquet"
 
 
 CHECKPOINTS = f"train/{RUN}/checkpoints.safetensors"
 
 
-BLOCK = f"{RUN}/round-{{round}}/{{sent}}/{{attack}}/block-{{block}}"
+BLOCK = f"{RUN}/round-{{round}}/{{update_kind}}/{{attack}}/block-{{block}}"
 
 
-ATTEMPTS = f"attack/{BLOCK}.parquet"
+ATTACK_RUNS = f"attack/{BLOCK}.parquet"
 
 
 RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, order=True)
-class Deal:
+class Split:
     """The images of a data set as a partition deals them to clients."""
 
     dataset: str
@@ -83,7 +83,7 @@ class Deal:
     seed: int
 
     def path(self, pattern: str) -> str:
-        """A file of the deal."""
+        """A file of the split."""
         return pattern.format(**asdict(self))
 
 
@@ -93,7 +93,7 @@ class Block:
 
     run: Run
     round: int
-    sent: str
+    update_kind: str
     attack: str
     block: int
 

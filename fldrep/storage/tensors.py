@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 
 
@@ -15,7 +15,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
     """Write named tensors and text metadata atomically. Errors: `DataError` naming the file."""
     # safetensors refuses tensors that share memory, as the state of a round and its checkpoint may
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with written_beside(Path(path)) as beside:
+    with atomic_write(Path(path)) as beside:
         try:
             save_file(whole, beside, metadata)
         except SafetensorError as error:

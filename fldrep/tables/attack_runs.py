@@ -6,8 +6,8 @@ from fldrep.tables.table import Column, Table
 ATTACK_IDENTITY = (
     *RUN,
     Column("round", "int", "checkpoint attacked; 0 is the untrained model", "rounds"),
-    Column("sent", "str", "what the client sent: name of the update in the config"),
-    Column("images", "int", "images an update holds", "images"),
+    Column("update_kind", "str", "what the client sent: name of the update in the config"),
+    Column("images_per_update", "int", "images an update holds", "images"),
     Column("local_steps", "int", "steps of local SGD behind an update; 1 for a gradient", "steps"),
     Column("attack", "str", "name of the attack in the config"),
     Column("preset", "str", "attack it is a variant of"),
@@ -19,7 +19,11 @@ ATTACK_IDENTITY = (
 
 
 ATTACK_OUTCOME = (
-    Column("chosen", "bool", "this restart has the smallest gradient distance of the target's update, diverged last"),
+    Column(
+        "is_best_restart",
+        "bool",
+        "this restart has the smallest gradient distance of the target's update, diverged last",
+    ),
     Column("client", "int", "client that holds the image"),
     Column("index", "int", "position of the image in the training set"),
     Column("label", "int", "true class"),
@@ -28,14 +32,18 @@ ATTACK_OUTCOME = (
     Column("initial_distance", "float", "gradient distance of the initial point", null=True),
     Column("gradient_distance", "float", "gradient distance of the result", null=True),
     Column("diverged", "bool", "not finite, or the gradient distance ended above its initial value"),
-    Column("live_rate", "float", "share of live features pruned in the target's update", "share in [0, 1]", null=True),
-    Column("energy_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
+    Column(
+        "live_pruned", "float", "share of live features pruned in the target's update", "share in [0, 1]", null=True
+    ),
+    Column("norm2_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
     Column("runtime_s", "float", "seconds of the block's attack / (targets x restarts)", "seconds"),
     Column("device", "str", "device and precision"),
-    Column("chunk", "int", "updates x restarts worked at once, as asked or as fitted into memory", "problems"),
+    Column(
+        "problems_at_once", "int", "updates x restarts worked at once, as asked or as fitted into memory", "problems"
+    ),
     CODE,
 )
 
 
 # What an attack job writes; the metrics stage adds the images' errors and makes ATTACKS of it.
-ATTEMPTS = Table("attempts", 2, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
+ATTACK_RUNS = Table("attack_runs", 2, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))

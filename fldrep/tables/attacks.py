@@ -29,7 +29,7 @@ ATTACKS = Table(
             for c in _image_columns("", "the reconstruction (empty where it is not finite)")
         ),
         Column("recovered", "bool", "ssim at or above the config's threshold"),
-        *_image_columns("grey_", "a constant image at the data set's mean: the no-information line"),
-        *_image_columns("class_mean_", "the mean training image of the target's class: the no-information line"),
+        *_image_columns("grey_", "a constant image at the data set's mean: the uninformed baseline"),
+        *_image_columns("class_mean_", "the mean training image of the target's class: the uninformed baseline"),
     ),
 )

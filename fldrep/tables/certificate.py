@@ -17,7 +17,7 @@ CERTIFICATE = Table(
     (
         *RUN,
         LOOKED_AT,
-        Column("sent", "str", "what the client sent: name of the update in the config"),
+        Column("update_kind", "str", "what the client sent: name of the update in the config"),
         Column("attack", "str", "name of the attack in the config"),
         Column("target", "int", "number of the attacked image"),
         Column("restart", "int", "initial point"),

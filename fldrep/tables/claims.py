@@ -22,7 +22,7 @@ CLAIMS = Table(
         Column("model", "str", "name of the model in the config; empty likewise"),
         Column("partition", "str", "name of the partition in the config; empty likewise"),
         Column("round", "int", "checkpoint attacked; empty where the row covers several", "rounds", null=True),
-        Column("sent", "str", "what the client sent: name of the update in the config; empty likewise"),
+        Column("update_kind", "str", "what the client sent: name of the update in the config; empty likewise"),
         Column("attack", "str", "attacks compared, by their names in the config"),
         Column("defense", "str", "defenses compared, by their names in the config"),
         Column("measured", "str", "what was found, in words"),

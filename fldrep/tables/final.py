@@ -5,6 +5,6 @@ from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
-FINAL = {table.name: table for table in (ATTACKS, UTILITY, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
+FINAL = {table.name: table for table in (ATTACKS, TRAINING, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}

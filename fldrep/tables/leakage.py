@@ -25,10 +25,10 @@ LEAKAGE = Table(
         _correlation("correlation", "Pearson's correlation of dL/dW over dL/db with the class's mean representation"),
         _correlation("correlation_kept", "the same over features whose column of dL/dW was sent"),
         _correlation("correlation_centred", "the same with the mean representation of public images taken off both"),
-        _correlation("correlation_public", "the correlation that mean has by itself: the no-information line"),
+        _correlation("correlation_public", "the correlation that mean has by itself: the uninformed baseline"),
         _share("label_accuracy", "from dL/db alone"),
         _share("label_accuracy_public", "from dL/db by an attacker with labelled public images"),
-        _share("label_accuracy_even", "by an even guess: the no-information line"),
+        _share("label_accuracy_even", "by an even guess: the uninformed baseline"),
         CODE,
     ),
 )

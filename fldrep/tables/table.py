@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fldrep.atomic import written_beside
+from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 
 TYPES = {
@@ -64,7 +64,7 @@ class Table:
             table.validate(full=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DataError(f"table {self.name}: {error}") from None
-        with written_beside(Path(path)) as beside:
+        with atomic_write(Path(path)) as beside:
             pq.write_table(table, beside)
 
     def read(self, path: Path | str) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 from fldrep.tables.columns import CODE, RUN
 from fldrep.tables.table import Column, Table
 
-UTILITY = Table(
-    "utility",
+TRAINING = Table(
+    "training",
     1,
     (
         *RUN,
@@ -26,8 +26,14 @@ UTILITY = Table(
             " whichever is smaller",
             "bytes",
         ),
-        Column("live_rate", "float", "mean share of live features that Soteria prunes", "share in [0, 1]", null=True),
-        Column("train_scores", "str", "how Soteria's Jacobian norms were had in training, empty for other methods"),
+        Column(
+            "nonzero_pruned",
+            "float",
+            "mean share of the nonzero features that Soteria prunes in a step",
+            "share in [0, 1]",
+            null=True,
+        ),
+        Column("norm_estimator", "str", "how Soteria's Jacobian norms were had in training, empty for other methods"),
         Column(
             "agreement",
             "float",

@@ -27,14 +27,14 @@ class Report:
     """What a client's part of a round was, and cost.
 
     `images` it trained on; `train_s` seconds, `defense_s` of them in the defense (on a GPU, the time to launch it);
-    `sent_bytes` of its update; `live_rate`, the mean over its steps of `share_pruned`.
+    `sent_bytes` of its update; `nonzero_pruned`, the mean over its steps of `share_pruned`.
     """
 
     images: int
     train_s: float
     defense_s: float
     sent_bytes: int
-    live_rate: float | None
+    nonzero_pruned: float | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def train_client(federation: Federation, state: Mapping[str, Tensor], client: in
         train_s=ended - began,
         defense_s=masking_s + (ended - defending),
         sent_bytes=sum(tensor_bytes(values) for values in update.values()),
-        live_rate=torch.stack(rates).mean().item() if rates else None,
+        nonzero_pruned=torch.stack(rates).mean().item() if rates else None,
     )
     return Sent({**update, **copy_of(dict(model.named_buffers()))}, report)
 
@@ -102,7 +102,7 @@ def local_sgd(
             began = perf_counter()
             kept = defense_module(defense.method).training_mask(model, chosen, defense, scores)
             seconds += perf_counter() - began
-        gradient, features = local_gradient(model, chosen, labels[batch], kept, defense.pruned)
+        gradient, features = local_gradient(model, chosen, labels[batch], kept, defense.prune)
         if kept is not None:
             rates.append(share_pruned(features, kept))
         with torch.no_grad():
@@ -112,7 +112,7 @@ def local_sgd(
 
 
 def local_gradient(
-    model: Model, images: Tensor, labels: Tensor, kept: Tensor | None = None, pruned: str | None = None
+    model: Model, images: Tensor, labels: Tensor, kept: Tensor | None = None, prune: str | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Gradient of the mean cross entropy for every parameter, under Soteria's mask if given; and r before the mask.
 
@@ -121,11 +121,11 @@ def local_gradient(
     r * kept.
     """
     features = model.features(images)
-    seen = features * kept if kept is not None and pruned == "representation" else features
+    seen = features * kept if kept is not None and prune == "representation" else features
     loss = cross_entropy(model.head(seen), labels)
     parameters = dict(model.named_parameters())
     gradient = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
-    if kept is not None and pruned == "gradient":
+    if kept is not None and prune == "gradient":
         gradient[HEAD_WEIGHT] = gradient[HEAD_WEIGHT] * kept
     return gradient, features.detach()
 

@@ -24,7 +24,7 @@ from fldrep.train.client import Report, Sent, train_client
 from fldrep.train.evaluate import BATCH, mean_scores, scored_batches
 from fldrep.train.federation import Federation, copy_of, local_lr, sampled_clients
 from fldrep.train.resume import Progress, load_progress, run_key, save_progress
-from fldrep.train.workers import Call, crew
+from fldrep.train.workers import Call, client_pool
 
 State = dict[str, Tensor]
 
@@ -75,7 +75,7 @@ def train(
     done = (resume and load_progress(resume, key)) or Progress(model.state_dict())
     done.state = copy_of(federation.model_at(done.state).state_dict())
     saved = perf_counter()
-    with crew(workers, federation) as call:
+    with client_pool(workers, federation) as call:
         for round in range(len(done.history), settings.rounds + 1):
             done.state, row = play_round(call, federation, done.state, round, workers)
             done.history.append(row)
@@ -152,11 +152,11 @@ def server_step(state: Mapping[str, Tensor], mean: Mapping[str, Tensor], paramet
 
 def summary(reports: list[Report]) -> dict[str, float | int | None]:
     """The clients' reports as columns: seconds summed, bytes and pruned share averaged over the clients."""
-    rates = [report.live_rate for report in reports if report.live_rate is not None]
+    rates = [report.nonzero_pruned for report in reports if report.nonzero_pruned is not None]
     return {
         "clients": len(reports),
         "train_s": sum((report.train_s for report in reports), 0.0),
         "defense_s": sum((report.defense_s for report in reports), 0.0),
         "sent_bytes": sum(report.sent_bytes for report in reports) / max(1, len(reports)),
-        "live_rate": sum(rates) / len(rates) if rates else None,
+        "nonzero_pruned": sum(rates) / len(rates) if rates else None,
     }

@@ -14,7 +14,7 @@ from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Run
 from fldrep.storage.shards import read_shards
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 from fldrep.train.fedavg import train
 
 AGREEMENT_IMAGES = 4  # exact scores of a wide network take seconds an image
@@ -25,7 +25,7 @@ def train_run(
     job: TrainJob,
     images: Path,
     shards: Path,
-    history: Path,
+    training: Path,
     checkpoints: Path,
     code: str = "",
     workers: int = 1,
@@ -47,11 +47,11 @@ def train_run(
         resume=resume,
         code=code,
     )
-    columns = {**run.columns(job.defense), "train_scores": job.defense.train_scores or "", "code": code}
+    columns = {**run.columns(job.defense), "norm_estimator": job.defense.norm_estimator or "", "code": code}
     agreement = {round: checkpoint_agreement(run, job, data, state) for round, state in trained.checkpoints.items()}
     write_checkpoints(checkpoints, trained.checkpoints, {"settings": stable_json(job), "code": code})
     rows = [{**columns, **row, "agreement": agreement.get(row["round"])} for row in trained.history]
-    UTILITY.write(rows, history)
+    TRAINING.write(rows, training)
     resume.unlink(missing_ok=True)
 
 
@@ -61,7 +61,7 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     None where Soteria was not used, or used the exact scores.
     """
     defense = job.defense
-    if defense.method != "soteria" or defense.train_scores == "exact":
+    if defense.method != "soteria" or defense.norm_estimator == "exact":
         return None
     model = model_for(run, job.model, data)
     model.load_state_dict(state)

@@ -26,7 +26,7 @@ Call = Callable[[Callable, Mapping[str, Tensor], Iterable[tuple]], Iterator[Any]
 
 
 @contextmanager
-def crew(workers: int, federation: Federation) -> Iterator[Call]:
+def client_pool(workers: int, federation: Federation) -> Iterator[Call]:
     """A way to call functions of a federation and a state for many tasks, by this many processes (1: this one).
 
     Where processes cannot be forked, or the model is on a GPU, this process does it all; the results are the same.

@@ -22,7 +22,7 @@ def rows(mse, diverged=None, chosen=None, seed=0, **columns):
     """Attack rows of one cell, a target each."""
     n = len(mse)
     return pd.DataFrame({
-        "mse": mse, "mse_pixel": mse, "diverged": diverged or [False] * n, "chosen": chosen or [True] * n,
+        "mse": mse, "mse_pixel": mse, "diverged": diverged or [False] * n, "is_best_restart": chosen or [True] * n,
         "seed": [seed] * n, "target": range(n), **columns,
     })  # fmt: skip
 
@@ -81,11 +81,11 @@ def test_images_of_one_update_count_as_one_draw():
 
 
 def test_an_update_is_of_one_seed():
-    table = rows(range(8), images=4)
+    table = rows(range(8), images_per_update=4)
     table["seed"] = [0] * 4 + [1] * 4
     assert updates_of(table).tolist() == [0] * 4 + [1] * 4
     assert updates_of(table.assign(seed=0)).tolist() == [0] * 4 + [1] * 4
-    assert updates_of(table.assign(images=1)).nunique() == 8
+    assert updates_of(table.assign(images_per_update=1)).nunique() == 8
 
 
 def test_the_plain_update_is_the_one_of_the_settings():
@@ -96,7 +96,9 @@ def test_the_plain_update_is_the_one_of_the_settings():
 
 def test_only_chosen_restarts_count_and_diverged_ones_are_left_out():
     table = rows(
-        [1.0, 2.0, np.nan, 4.0, 1e9], diverged=[False, False, True, False, True], chosen=[True, False, *[True] * 3]
+        [1.0, 2.0, np.nan, 4.0, 1e9],
+        diverged=[False, False, True, False, True],
+        is_best_restart=[True, False, *[True] * 3],
     )
     assert list(chosen(table)["target"]) == [0, 2, 3, 4]
     assert list(converged(table)["mse"]) == [1.0, 4.0]
@@ -151,7 +153,7 @@ def test_a_cell_by_hand(synthetic):
     assert cell["gain"] == 18  # rows are numbered: 2 restarts of 9 targets lie between the two cells
     assert (
         cell["recovered"]
-        == table[table["chosen"] & table.index.isin([*kept.index, *table[lost].index])]["recovered"].mean()
+        == table[table["is_best_restart"] & table.index.isin([*kept.index, *table[lost].index])]["recovered"].mean()
     )
     assert cells.loc[("gs-masked", "soteria-80"), "gain"] == 36  # against the undefended client under gs
     assert cells.loc[("gs", "none"), "gain_n"] == 0
@@ -168,7 +170,7 @@ def test_no_interval_below_eight_converged_targets(synthetic):
 
 
 def test_the_last_round_of_each_run(synthetic):
-    table = synthetic.utility_table((("mnist", "lenet", "iid", 4), ("mnist", "lenet", "two-classes", 2)), seeds=(0, 1))
+    table = synthetic.training_table((("mnist", "lenet", "iid", 4), ("mnist", "lenet", "two-classes", 2)), seeds=(0, 1))
     last = last_rounds(table.sample(frac=1, random_state=0))
     assert len(last) == 2 * 2 * len(synthetic.DEFENSES)
     assert set(zip(last["partition"], last["round"], strict=True)) == {("iid", 4), ("two-classes", 2)}

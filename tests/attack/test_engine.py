@@ -67,7 +67,7 @@ def test_the_same_chunk_size_gives_the_same_bits(lenet):
 # ---- memory
 
 
-@pytest.mark.parametrize("preset", ["gs", "dlg", "strongest"])
+@pytest.mark.parametrize("preset", ["gs", "dlg", "ensemble"])
 def test_auto_takes_what_fits_and_says_how_many(preset, lenet, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10**12)
     found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 1, restarts=2, chunk="auto")
@@ -138,7 +138,9 @@ def test_what_was_done_before_memory_ran_out_is_kept(monkeypatch):
 
 def test_a_problem_that_never_fits_is_named_and_other_errors_are_not_taken_for_it(lenet, monkeypatch):
     monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, OUT_OF_MEMORY[0]))
-    with pytest.raises(ConfigError, match=r"engine.chunk: not even one problem fits into memory: CUDA out of memory"):
+    with pytest.raises(
+        ConfigError, match=r"engine.problems_at_once: not even one problem fits into memory: CUDA out of memory"
+    ):
         fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3)
     monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, RuntimeError("a fault of the program")))
     with pytest.raises(RuntimeError, match="a fault"):

@@ -13,7 +13,7 @@ from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, update_gradients
 def shared(lenet):
     """What clients send who prune half of the representation, each by a mask of its own."""
     given = {"model": lenet.model, "images": lenet.images, "labels": lenet.labels}
-    return fldrep.defend(lenet.update, "soteria", rate=0.5, rule="ratio", pruned="representation", **given)
+    return fldrep.defend(lenet.update, "soteria", rate=0.5, rule="ratio", prune="representation", **given)
 
 
 def errors(found, made):

@@ -24,10 +24,10 @@ from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
 from fldrep.storage.tensors import read_tensors, write_tensors
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
 
-PRESETS = ["gs", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "strongest"]
+PRESETS = ["gs", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "ensemble"]
 
 
 class Killed(Exception):
@@ -52,7 +52,7 @@ def attacked(made, preset, keeper=None):
         made.model,
         made.defended,
         made.labels,
-        attack_settings(preset, iterations=40 if preset == "strongest" else 4),
+        attack_settings(preset, iterations=40 if preset == "ensemble" else 4),
         shape=made.shape,
         normalisation=normalisation_for(3),
         draw=partial(generator, "initial point"),
@@ -169,9 +169,9 @@ def files(tmp_path):
 
 def run_job(files, folder):
     folder.mkdir(exist_ok=True)
-    outputs = {"attempts": folder / "block-0.parquet", "reconstructions": folder / "block-0.safetensors"}
+    outputs = {"attack_runs": folder / "block-0.parquet", "reconstructions": folder / "block-0.safetensors"}
     job.attack_block(WHERE, JOB, **files, **outputs, code="abc")
-    return ATTEMPTS.read(outputs["attempts"]).drop(columns=["runtime_s", "device"]), read_tensors(
+    return ATTACK_RUNS.read(outputs["attack_runs"]).drop(columns=["runtime_s", "device"]), read_tensors(
         outputs["reconstructions"]
     )
 

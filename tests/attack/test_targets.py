@@ -16,7 +16,7 @@ from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
 from fldrep.storage.tensors import read_tensors
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "lenet.npz"
@@ -157,9 +157,9 @@ def job(
 def run_job(folder: Path, defense: str, attack: str, seed: int = 0, block: int = 0, **change):
     """The table and the tensors of one job."""
     where = Block(Run("cifar10", "lenet", "iid", defense, seed), 0, "single", attack, block)
-    files = [folder / name for name in ("images", "shards", f"checkpoints-{seed}", "attempts", "found")]
+    files = [folder / name for name in ("images", "shards", f"checkpoints-{seed}", "attack_runs", "found")]
     attack_block(where, job(defense, attack, **change), *files, code="ab")
-    return ATTEMPTS.read(files[3]), read_tensors(files[4])
+    return ATTACK_RUNS.read(files[3]), read_tensors(files[4])
 
 
 def test_no_iterations_return_the_same_initial_points_under_every_defense_and_attack(folder):
@@ -185,7 +185,7 @@ def test_a_target_is_the_same_whatever_block_it_is_in(folder):
     alone_rows, alone = run_job(folder, "soteria-40", "gs", targets=(2,), block=1)
     assert torch.equal(alone["images"][0], together["images"][2])
     assert torch.equal(alone["originals"][0], together["originals"][2])
-    same = ["target", "client", "index", "label", "live_rate", "energy_removed"]
+    same = ["target", "client", "index", "label", "live_pruned", "norm2_removed"]
     assert alone_rows[same].values.tolist() == rows.loc[rows["target"] == 2, same].values.tolist()
     assert set(alone_rows["block"]) == {1}
 
@@ -194,13 +194,13 @@ def test_rows_say_what_was_done(folder):
     rows, found = run_job(folder, "soteria-40", "gs", iterations=3)
     assert rows["target"].tolist() == [0, 0, 1, 1]
     assert rows["restart"].tolist() == [0, 1, 0, 1]
-    assert rows.groupby("target")["chosen"].sum().tolist() == [1, 1]
+    assert rows.groupby("target")["is_best_restart"].sum().tolist() == [1, 1]
     assert (rows["iterations"] == 3).all()
-    assert rows["live_rate"].between(0.39, 0.41).all()
-    assert rows["energy_removed"].between(0, 1).all()
+    assert rows["live_pruned"].between(0.39, 0.41).all()
+    assert rows["norm2_removed"].between(0, 1).all()
     assert (rows["label"] == rows["label_found"]).all()
     best = rows.sort_values(["diverged", "gradient_distance"]).groupby("target").first()
-    assert best["chosen"].all()
+    assert best["is_best_restart"].all()
     once = {"method": "soteria", "rule": "ratio", "rate": 0.4, "preset": "gs", "label_strategy": "known", "code": "ab"}
     for column, value in once.items():
         assert set(rows[column]) == {value}, column
@@ -223,10 +223,10 @@ def test_a_job_on_updates_of_several_images_has_a_row_an_image(folder, defense, 
     assert rows[["target", "restart"]].values.tolist() == [[target, one] for target in range(4) for one in (0, 1)]
     assert rows["client"].tolist() in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
     assert rows["index"].nunique() == 4
-    assert set(rows["images"]) == {2}
+    assert set(rows["images_per_update"]) == {2}
     assert set(rows["local_steps"]) == {4 if update is LOCAL else 1}
     for _, together in rows.groupby(["client", "restart"]):
-        assert (together[["gradient_distance", "chosen", "diverged"]].nunique() == 1).all()
+        assert (together[["gradient_distance", "is_best_restart", "diverged"]].nunique() == 1).all()
     assert (rows["label_found"] == rows["label"]).all(), "known labels are given in the order of the images"
     total = rows["runtime_s"].sum()
     assert rows["runtime_s"].tolist() == pytest.approx([total / 8] * 8)

@@ -13,12 +13,12 @@ from fldrep.cli import main as cli
 from fldrep.models.checkpoint import write_checkpoints
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.tensors import write_tensors
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
 
 COMMANDS = sorted(get_command(cli.app).commands)
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
-BLOCK = [*RUN, "--round", "0", "--sent", "single", "--attack", "gs", "--block", "0"]
+BLOCK = [*RUN, "--round", "0", "--update-kind", "single", "--attack", "gs", "--block", "0"]
 TRAIN = json.dumps({"model": {}, "train": {"rounds": 1}, "defense": {}})
 ATTACK = json.dumps(
     {"model": {}, "defense": {}, "update": {}, "attack": {"iterations": 1}, "engine": {}, "targets": [0]}
@@ -104,7 +104,7 @@ def files(tmp_path):
     SHARDS.write([{"client": 0, "index": k, "label": k} for k in range(10)], tmp_path / "shards.parquet")
     SHARDS.write([{"client": 0, "index": 77, "label": 1}], tmp_path / "beyond.parquet")
     SHARDS.write([], tmp_path / "nobody.parquet")
-    ATTEMPTS.write([], tmp_path / "attempts.parquet")
+    ATTACK_RUNS.write([], tmp_path / "attack_runs.parquet")
     write_tensors(tmp_path / "other.safetensors", {"round-0/head.weight": torch.zeros(2, 2)})
     untrained = build_model("lenet", (1, 28, 28), 10)
     write_checkpoints(tmp_path / "whole.safetensors", {0: untrained.state_dict()}, {})
@@ -116,18 +116,18 @@ def files(tmp_path):
 def mistakes() -> dict[str, tuple[list, str]]:
     """name -> (arguments, with `@name` for a file of the folder and `>name` for an output; what the line must say)"""
     partition = ["partition", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
-    made = ["--history", ">history", "--checkpoints", ">checkpoints"]
+    made = ["--training", ">history", "--checkpoints", ">checkpoints"]
     train = ["train", *RUN, "--images", "@images.safetensors"]
     attack = ["attack", *BLOCK, "--images", "@images.safetensors", "--shards", "@shards.parquet"]
-    found = ["--attempts", ">attempts", "--reconstructions", ">reconstructions"]
-    metrics = ["metrics", "--results", "@results", "--attacks", ">a", "--utility", ">u", "--gallery", ">g"]
+    found = ["--attack-runs", ">attack_runs", "--reconstructions", ">reconstructions"]
+    metrics = ["metrics", "--results", "@results", "--attacks", ">a", "--training", ">u", "--gallery", ">g"]
     metrics += ["--leakage", ">l", "--certificate", ">c", "--convergence", ">v", "--accounting", ">p"]
     analysed = ["--images", "@images.safetensors", "--shards", "@shards.parquet", "--out", ">out"]
     certified = ["--images", "@images.safetensors", "--reconstructions", "@other.safetensors", "--out", ">out"]
-    deal = ["convergence", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
-    tables = ["--attacks", "@attempts.parquet", "--utility", "@attempts.parquet"]
+    split = ["convergence", "--dataset", "mnist", "--partition", "iid", "--seed", "0"]
+    tables = ["--attacks", "@attack_runs.parquet", "--training", "@attack_runs.parquet"]
     later = ("claims", "leakage", "certificate", "convergence", "accounting")
-    claims = [word for name in later for word in (f"--{name}", "@attempts.parquet")]
+    claims = [word for name in later for word in (f"--{name}", "@attack_runs.parquet")]
     return {
         "data: an unknown source": (
             ["data", "--dataset", "mnist", "--settings", '{"sources": ["ftp"]}', "--out", ">out"],
@@ -150,7 +150,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
             "Invalid JSON",
         ),
         "partition: classes without a number": (
-            [*partition, "--settings", '{"method": "classes"}', "--images", "@images.safetensors", "--out", ">out"],
+            [*partition, "--settings", '{"method": "label-skew"}', "--images", "@images.safetensors", "--out", ">out"],
             "classes_per_client",
         ),
         "partition: images that are a web page": (
@@ -178,8 +178,8 @@ def mistakes() -> dict[str, tuple[list, str]]:
             "nobody.parquet: deals no image",
         ),
         "train: another table as shards": (
-            [*train, "--settings", TRAIN, "--shards", "@attempts.parquet", *made],
-            "attempts.parquet: holds table 'attempts' version 2, expected 'shards'",
+            [*train, "--settings", TRAIN, "--shards", "@attack_runs.parquet", *made],
+            "attack_runs.parquet: holds table 'attack_runs' version 2, expected 'shards'",
         ),
         "attack: an unknown preset": (
             [*attack, "--settings", ATTACK.replace('"iterations": 1', '"preset": "x"'), "--checkpoints", "@x", *found],
@@ -217,7 +217,7 @@ def mistakes() -> dict[str, tuple[list, str]]:
             "defense 'none' leaves r as it is",
         ),
         "convergence: too few clients": (
-            [*deal, "--settings", CONVERGENCE, *analysed],
+            [*split, "--settings", CONVERGENCE, *analysed],
             "shards.parquet: wanted 2 clients of 4 images, found 1",
         ),
         "accounting: a delta that gives a client away": (
@@ -238,11 +238,11 @@ def mistakes() -> dict[str, tuple[list, str]]:
         ),
         "figures: another table": (
             ["figures", "--figure", "privacy_utility", *tables, "--gallery", "@page.html", "--out", ">out.png"],
-            "attempts.parquet: holds table 'attempts' version 2, expected 'attacks'",
+            "attack_runs.parquet: holds table 'attack_runs' version 2, expected 'attacks'",
         ),
         "report: another table": (
             ["report", "--settings", CONFIG, *tables, *claims, "--out", ">out.html", "@page.html"],
-            "attempts.parquet: holds table 'attempts'",
+            "attack_runs.parquet: holds table 'attack_runs'",
         ),
         "report: a config with an unknown key": (
             [
@@ -340,7 +340,9 @@ def test_a_photo_is_attacked_and_the_result_written(call, tmp_path):
     )
     assert code == 0
     result = json.loads((tmp_path / "result.json").read_text())
-    assert {"mse", "mse_pixel", "psnr_db", "ssim", "live_rate", "energy_removed", "settings", "grey_mse"} <= set(result)
+    assert {"mse", "mse_pixel", "psnr_db", "ssim", "live_pruned", "norm2_removed", "settings", "grey_mse"} <= set(
+        result
+    )
     assert result["settings"]["rule"] == "reference-script"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "original.png",

@@ -33,7 +33,7 @@ seeds: [0]
 data: {sources: [npm]}
 partitions:
   iid: {method: iid, clients: 10}
-  two: {method: classes, clients: 10, classes_per_client: 2}
+  two: {method: label-skew, clients: 10, classes_per_client: 2}
 models:
   lenet: {architecture: lenet, init: uniform, normalisation: none}
   conv: {architecture: convnet, width: 4}
@@ -56,7 +56,7 @@ grid:
      targets: 5, theory: [leakage, accounting]}
   - {datasets: [cifar10], models: [conv], partitions: [two], defenses: [soteria], rounds: [0],
      attacks: [gs, masked, drop], theory: [certificate]}
-engine: {block: 2, chunk: 4}
+engine: {targets_per_job: 2, problems_at_once: 4}
 metrics: {recovered_ssim: 0.5}
 theory:
   leakage: {batch_sizes: [1, 4], batches: 2, public_images: 50}
@@ -121,8 +121,8 @@ WRONG = [
     ("train/lenet/test_images", 0, "train.lenet.test_images: 0"),
     ("defenses/soteria/rate", 60, "defenses.soteria.rate: 60: .*less than or equal to 1"),
     ("defenses/soteria/rule", "l2", "defenses.soteria.rule: 'l2': .*ratio"),
-    ("defenses/soteria/train_scores", "guess", "defenses.soteria.train_scores: 'guess'"),
-    ("defenses/soteria/pruned", [], "defenses.soteria.pruned: "),
+    ("defenses/soteria/norm_estimator", "guess", "defenses.soteria.norm_estimator: 'guess'"),
+    ("defenses/soteria/prune", [], "defenses.soteria.prune: "),
     ("defenses/gaussian/std", -0.1, "defenses.gaussian.std: -0.1"),
     ("defenses/laplace/std", float("nan"), "defenses.laplace.std: nan"),
     ("defenses/laplace/clip", 0, "defenses.laplace.clip: 0"),
@@ -145,10 +145,10 @@ WRONG = [
     ("grid/1/rounds", [0.5], "grid.1.rounds.0: 0.5"),
     ("engine/device", "gpu", "engine.device: 'gpu': .*'auto', 'cpu' or 'cuda'"),
     ("engine/threads", 0, "engine.threads: 0"),
-    ("engine/block", "all", "engine.block: 'all'"),
-    ("engine/chunk", None, "engine.chunk: None"),
-    ("engine/chunk", 0, "engine.chunk: 0: .*whole number from 1, or auto"),
-    ("engine/chunk", "all", "engine.chunk: 'all': .*whole number from 1, or auto"),
+    ("engine/targets_per_job", "all", "engine.targets_per_job: 'all'"),
+    ("engine/problems_at_once", None, "engine.problems_at_once: None"),
+    ("engine/problems_at_once", 0, "engine.problems_at_once: 0: .*whole number from 1, or auto"),
+    ("engine/problems_at_once", "all", "engine.problems_at_once: 'all': .*whole number from 1, or auto"),
     ("engine/tf32", "on", "engine.tf32: 'on'"),
     ("metrics/recovered_ssim", 1.5, "metrics.recovered_ssim: 1.5"),
     ("grid/0/theory", ["convergence"], "grid.0.theory.0: 'convergence': .*'leakage', 'certificate' or 'accounting'"),
@@ -179,7 +179,7 @@ CONTRADICTIONS = [
     ("defenses/gaussian/std", ..., "defenses.gaussian: method 'gaussian' needs std"),
     ("defenses/gaussian/rate", 0.5, "defenses.gaussian: rate is not used by method 'gaussian'"),
     ("defenses/compression/rule", "ratio", "defenses.compression: rule is not used by method 'compression'"),
-    ("defenses/compression/train_scores", "jvp", "defenses.compression: train_scores is not used"),
+    ("defenses/compression/norm_estimator", "jvp", "defenses.compression: norm_estimator is not used"),
     ("defenses/none/rate", 0.5, "defenses.none: rate is not used by method 'none'"),
     ("attacks/dlg/total_variation", 1e-4, "attacks.dlg: total_variation not used by preset 'dlg'"),
     ("attacks/dlg/box", False, "attacks.dlg: box not used by preset 'dlg'"),
@@ -237,7 +237,7 @@ ADAPTIVE = {
     "averaged": {"preset": "gs-averaged"},
     "scaled": {"preset": "dlg-scaled"},
     "r": {"preset": "r-matching"},
-    "strong": {"preset": "strongest"},
+    "strong": {"preset": "ensemble"},
     "l2": {"preset": "gs-l2"},
     "pruned": {"preset": "gs-pruned"},
 }
@@ -249,7 +249,7 @@ def adaptive(defense: str, attack: str, update: str = "single") -> dict:
     raw["attacks"] |= ADAPTIVE
     raw["updates"] = UPDATES
     raw["defenses"]["clipped"] = {"method": "gaussian", "std": 0.01, "clip": 1.0}
-    raw["defenses"]["anew"] = {"method": "soteria", "rate": 0.5, "pruned": "representation"}
+    raw["defenses"]["anew"] = {"method": "soteria", "rate": 0.5, "prune": "representation"}
     entry = {"datasets": ["cifar10"], "models": ["conv"], "partitions": ["two"], "targets": 4}
     raw["grid"] = [{**entry, "defenses": [defense], "attacks": [attack], "updates": [update]}]
     return raw
@@ -290,8 +290,8 @@ def test_an_adaptive_attack_on_what_it_adapts_to_is_accepted(asked):
 
 def test_a_block_holds_whole_updates():
     raw = adaptive("soteria", "gs", "two")
-    raw["engine"]["block"] = 3
-    with pytest.raises(ConfigError, match=r"engine\.block: 3 is no multiple of the 2 images of update 'two'"):
+    raw["engine"]["targets_per_job"] = 3
+    with pytest.raises(ConfigError, match=r"engine\.targets_per_job: 3 is no multiple of the 2 images of update 'two'"):
         parse_config(raw)
 
 
@@ -423,7 +423,12 @@ def test_presets_hold_the_published_values():
 
 def test_defenses_are_filled_in_by_method():
     soteria = DefenseSettings(method="soteria", rate=0.6)
-    assert (soteria.rule, soteria.pruned, soteria.train_scores, soteria.std) == ("ratio", "gradient", "variance", None)
+    assert (soteria.rule, soteria.prune, soteria.norm_estimator, soteria.std) == (
+        "ratio",
+        "gradient",
+        "variance",
+        None,
+    )
     assert DefenseSettings().model_dump(exclude_none=True) == {"method": "none"}
     layers = {name: parse_config(base()).defenses[name].defended_layers for name in base()["defenses"]}
     assert layers == {"none": "none", "soteria": "head", "compression": "all", "gaussian": "none", "laplace": "none"}

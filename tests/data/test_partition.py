@@ -1,4 +1,4 @@
-"""Every deal: no image twice, all dealt, seeded; and what each method promises besides."""
+"""Every split: no image twice, all dealt, seeded; and what each method promises besides."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fldrep.config.partitions import PartitionSettings
-from fldrep.data.partition import METHODS, classes, deal, dirichlet, iid, shards_table
+from fldrep.data.partition import METHODS, dirichlet, iid, label_skew, shards_table, split
 from fldrep.errors import ConfigError
 from fldrep.tables.shards import SHARDS
 
@@ -33,7 +33,7 @@ def assert_each_image_once(shards, labels):
 
 DEALS = {
     "iid": lambda labels, generator: iid(labels, 7, generator),
-    "classes": lambda labels, generator: classes(labels, 7, 3, generator),
+    "label-skew": lambda labels, generator: label_skew(labels, 7, 3, generator),
     "dirichlet": lambda labels, generator: dirichlet(labels, 7, 0.5, generator),
 }
 
@@ -58,7 +58,7 @@ def test_the_deal_follows_the_generator_and_nothing_else(method):
 
 
 @pytest.mark.parametrize(
-    "deal_one_class", [lambda *a: classes(*a[:2], 1, a[2]), lambda *a: dirichlet(*a[:2], 1.0, a[2]), iid]
+    "deal_one_class", [lambda *a: label_skew(*a[:2], 1, a[2]), lambda *a: dirichlet(*a[:2], 1.0, a[2]), iid]
 )
 def test_the_images_of_a_class_are_shuffled_before_they_are_shared(deal_one_class):
     one, two = deal_one_class(torch.zeros(200), 2, generator())
@@ -67,15 +67,15 @@ def test_the_images_of_a_class_are_shuffled_before_they_are_shared(deal_one_clas
 
 def test_deal_passes_the_settings_on():
     labels = labels_of([20] * 5)
-    found = deal(labels, PartitionSettings(clients=4), generator())
+    found = split(labels, PartitionSettings(clients=4), generator())
     assert all(torch.equal(a, b) for a, b in zip(found, iid(labels, 4, generator()), strict=True))
-    asked = PartitionSettings(method="classes", clients=6, classes_per_client=2)
-    found = deal(labels, asked, generator())
-    assert all(torch.equal(a, b) for a, b in zip(found, classes(labels, 6, 2, generator()), strict=True))
+    asked = PartitionSettings(method="label-skew", clients=6, classes_per_client=2)
+    found = split(labels, asked, generator())
+    assert all(torch.equal(a, b) for a, b in zip(found, label_skew(labels, 6, 2, generator()), strict=True))
     asked = PartitionSettings(method="dirichlet", clients=6, alpha=0.3)
-    found = deal(labels, asked, generator())
+    found = split(labels, asked, generator())
     assert all(torch.equal(a, b) for a, b in zip(found, dirichlet(labels, 6, 0.3, generator()), strict=True))
-    assert set(METHODS) == {"iid", "classes", "dirichlet"}
+    assert set(METHODS) == {"iid", "label-skew", "dirichlet"}
 
 
 # ---- iid
@@ -102,7 +102,7 @@ def test_more_clients_than_images_is_refused():
             method(torch.zeros(4), 5, generator())
 
 
-# ---- classes
+# ---- label skew
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,7 +113,7 @@ def test_each_client_holds_exactly_so_many_classes(present, clients, data):
         clients = -(-present // each)
     counts = data.draw(st.lists(st.integers(clients, 60), min_size=present, max_size=present))
     labels = labels_of(counts)
-    shards = classes(labels, clients, each, generator(data.draw(st.integers(0, 5))))
+    shards = label_skew(labels, clients, each, generator(data.draw(st.integers(0, 5))))
     assert_each_image_once(shards, labels)
     assert all(len(labels[shard].unique()) == each for shard in shards)
     holders = torch.tensor([sum(bool((labels[shard] == c).any()) for shard in shards) for c in range(present)])
@@ -122,7 +122,7 @@ def test_each_client_holds_exactly_so_many_classes(present, clients, data):
 
 def test_two_classes_a_client_on_the_counts_of_mnist():
     labels = labels_of(MNIST_COUNTS)
-    shards = classes(labels, 100, 2, generator())
+    shards = label_skew(labels, 100, 2, generator())
     assert all(len(labels[shard].unique()) == 2 for shard in shards)
     assert_each_image_once(shards, labels)
     for label, count in enumerate(MNIST_COUNTS):
@@ -136,7 +136,7 @@ def test_two_classes_a_client_on_the_counts_of_mnist():
 
 def test_the_larger_shares_do_not_always_go_to_the_first_clients():
     labels = labels_of([15] * 2)
-    sizes = [[len(shard) for shard in classes(labels, 20, 1, generator(seed))] for seed in range(30)]
+    sizes = [[len(shard) for shard in label_skew(labels, 20, 1, generator(seed))] for seed in range(30)]
     assert len({tuple(s) for s in sizes}) > 20
 
 
@@ -150,7 +150,7 @@ def test_the_larger_shares_do_not_always_go_to_the_first_clients():
 )
 def test_an_impossible_deal_by_classes_is_refused(counts, clients, each, told):
     with pytest.raises(ConfigError, match=told):
-        classes(labels_of(counts), clients, each, generator())
+        label_skew(labels_of(counts), clients, each, generator())
 
 
 # ---- dirichlet

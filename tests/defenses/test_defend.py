@@ -62,7 +62,7 @@ def test_ratio_is_the_default_rule(case):
 
 def test_pruning_the_representation_recomputes_every_layer(case):
     model, images, labels, update = case
-    sent = defend(update, "soteria", rate=0.5, pruned="representation", model=model, images=images, labels=labels)
+    sent = defend(update, "soteria", rate=0.5, prune="representation", model=model, images=images, labels=labels)
     masks = column_mask(model, images, 0.5)
     expected = masked_gradients(model, images[:, None], labels[:, None], masks)
     for name in update:
@@ -74,7 +74,7 @@ def test_pruning_the_representation_recomputes_every_layer(case):
 
 def test_pruning_nothing_of_the_representation_is_no_defense(case):
     model, images, labels, update = case
-    sent = defend(update, "soteria", rate=0.0, pruned="representation", model=model, images=images, labels=labels)
+    sent = defend(update, "soteria", rate=0.0, prune="representation", model=model, images=images, labels=labels)
     for name in update:
         torch.testing.assert_close(sent[name], update[name])
 
@@ -97,7 +97,7 @@ def test_updates_of_several_images(make_network, draw_images):
         ({"method": "soteria", "rate": -0.1}, "rate: .*greater than or equal to 0"),
         ({"method": "soteria", "rate": "high"}, "rate: .*number"),
         ({"method": "soteria", "rate": 0.5, "rule": "best"}, "rule: .*'ratio'"),
-        ({"method": "soteria", "rate": 0.5, "pruned": "image"}, "pruned: .*'gradient'"),
+        ({"method": "soteria", "rate": 0.5, "prune": "image"}, "prune: .*'gradient'"),
         ({"method": "soteria", "rate": 0.5, "std": 0.1}, "std is not used by method 'soteria'"),
         ({"method": "soteria", "rate": 0.5}, "soteria needs model, images, labels, which was not given"),
         ({"method": "compression"}, "'compression' needs rate"),

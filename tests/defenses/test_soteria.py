@@ -311,7 +311,7 @@ def test_batch_norm_in_training_mode_is_refused(make_network, draw_images):
 def test_training_mask_is_the_batch_mask_of_its_estimator_in_any_mode(estimator, rule, make_network, draw_images):
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3), nn.Flatten()]
     model, images = make_network(*layers), draw_images(5)
-    settings = DefenseSettings(method="soteria", rate=0.6, rule=rule, train_scores=estimator)
+    settings = DefenseSettings(method="soteria", rate=0.6, rule=rule, norm_estimator=estimator)
     options = {"generator": torch.Generator().manual_seed(3), "directions": 16} if estimator == "jvp" else {}
     expected = column_mask(model, images, 0.6, rule, "batch", estimator, **options)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -336,8 +336,8 @@ def test_effective_rates_by_hand():
     features = torch.tensor([[1.0, -2.0, 0.0, 4.0], [3.0, 0.0, 4.0, 0.0]])
     live = torch.tensor([[True, True, False, True], [True, False, True, False]])
     mask = torch.tensor([[True, False, False, True], [False, False, False, False]])
-    live_rate, removed = effective_rates(features, live, mask)
-    torch.testing.assert_close(live_rate, torch.tensor([1 / 3, 1.0]))
+    live_pruned, removed = effective_rates(features, live, mask)
+    torch.testing.assert_close(live_pruned, torch.tensor([1 / 3, 1.0]))
     torch.testing.assert_close(removed, torch.tensor([4 / 21, 1.0]))
     assert effective_rates(features, live, mask[0])[0].tolist() == [pytest.approx(1 / 3), 0.5]
 
@@ -371,11 +371,11 @@ def test_rates_of_an_update_of_several_images(make_network, draw_images):
     update = client_update(model, images, torch.tensor([[0, 1, 2], [3, 0, 1]]))
     masks = update_masks(model, images, 0.4)
     update["head.weight"] *= masks.unsqueeze(1)
-    live_rate, removed = rates_of_update(update, model, images)
+    live_pruned, removed = rates_of_update(update, model, images)
     for number in range(2):
         features, live = model.features(images[number]).detach(), feature_norms(model, images[number]) > 0
         in_use = live.any(0)
-        assert live_rate[number].item() == pytest.approx((in_use & ~masks[number]).sum().item() / in_use.sum().item())
+        assert live_pruned[number].item() == pytest.approx((in_use & ~masks[number]).sum().item() / in_use.sum().item())
         share = features[:, ~masks[number]].square().sum() / features.square().sum()
         assert removed[number].item() == pytest.approx(share.item())
 
@@ -404,7 +404,7 @@ def test_local_steps_are_pruned_as_in_training(make_network, draw_images, pruned
     """Against the loop that trains clients, told to take exact scores too."""
     from fldrep.train.client import local_sgd
 
-    settings = DefenseSettings(method="soteria", rate=0.5, pruned=pruned, train_scores="exact")
+    settings = DefenseSettings(method="soteria", rate=0.5, prune=pruned, norm_estimator="exact")
     model, images, labels = make_network(*RELU), draw_images(5), torch.tensor([0, 1, 2, 3, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = pruned_steps(model, images, labels, settings, LocalSteps(2, 2, 0.1))

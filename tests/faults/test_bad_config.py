@@ -13,7 +13,7 @@ seeds: [0]
 data: {sources: [npm]}
 partitions:
   iid: {method: iid, clients: 10}
-  two: {method: classes, clients: 10, classes_per_client: 2}
+  two: {method: label-skew, clients: 10, classes_per_client: 2}
   skewed: {method: dirichlet, clients: 10, alpha: 0.5}
 models:
   lenet: {architecture: lenet, init: uniform, normalisation: none}
@@ -39,7 +39,7 @@ grid:
      targets: 5}
   - {datasets: [cifar10], models: [conv], partitions: [two], defenses: [soteria], rounds: [0],
      attacks: [gs, masked, drop]}
-engine: {block: 2, chunk: 4}
+engine: {targets_per_job: 2, problems_at_once: 4}
 metrics: {recovered_ssim: 0.5}
 """
 
@@ -108,8 +108,8 @@ CASES = [
     ("defenses/soteria/rate", HIGH, 60, "defenses.soteria.rate: 60: .*less than or equal to 1"),
     ("defenses/soteria/rate", LOW, -0.1, "defenses.soteria.rate: -0.1: .*greater than or equal to 0"),
     ("defenses/soteria/rule", UNKNOWN, "l2", "defenses.soteria.rule: 'l2': .*'ratio'"),
-    ("defenses/soteria/train_scores", UNKNOWN, "guess", "defenses.soteria.train_scores: 'guess': .*'variance'"),
-    ("defenses/soteria/pruned", TYPE, [], r"defenses.soteria.pruned: \[\]: .*'gradient' or 'representation'"),
+    ("defenses/soteria/norm_estimator", UNKNOWN, "guess", "defenses.soteria.norm_estimator: 'guess': .*'variance'"),
+    ("defenses/soteria/prune", TYPE, [], r"defenses.soteria.prune: \[\]: .*'gradient' or 'representation'"),
     ("defenses/gaussian/std", LOW, -0.1, "defenses.gaussian.std: -0.1: .*greater than or equal to 0"),
     ("defenses/laplace/std", NOT_FINITE, float("nan"), "defenses.laplace.std: nan: .*finite"),
     ("defenses/laplace/clip", LOW, 0, "defenses.laplace.clip: 0: .*greater than 0"),
@@ -144,8 +144,8 @@ CASES = [
     ("engine/device", UNKNOWN, "gpu", "engine.device: 'gpu': .*'auto', 'cpu' or 'cuda'"),
     ("engine/threads", LOW, 0, "engine.threads: 0: .*greater than or equal to 1"),
     ("engine/threads", HIGH, 1025, "engine.threads: 1025: .*less than or equal to 1024"),
-    ("engine/block", TYPE, "all", "engine.block: 'all': .*integer"),
-    ("engine/chunk", TYPE, None, "engine.chunk: None: .*whole number from 1, or auto"),
+    ("engine/targets_per_job", TYPE, "all", "engine.targets_per_job: 'all': .*integer"),
+    ("engine/problems_at_once", TYPE, None, "engine.problems_at_once: None: .*whole number from 1, or auto"),
     ("engine/tf32", TYPE, "on", "engine.tf32: 'on': .*boolean"),
     ("metrics/recovered_ssim", HIGH, 1.5, "metrics.recovered_ssim: 1.5: .*less than or equal to 1"),
     ("metrics/recovered_ssim", LOW, -1.5, "metrics.recovered_ssim: -1.5: .*greater than or equal to -1"),
@@ -172,7 +172,7 @@ CONTRADICTIONS = [
     ("defenses/gaussian/std", "method", ..., "defenses.gaussian: method 'gaussian' needs std"),
     ("defenses/gaussian/rate", "method", 0.5, "defenses.gaussian: rate is not used by method 'gaussian'"),
     ("defenses/compression/rule", "method", "ratio", "defenses.compression: rule is not used by method 'compression'"),
-    ("defenses/compression/train_scores", "method", "jvp", "defenses.compression: train_scores is not used"),
+    ("defenses/compression/norm_estimator", "method", "jvp", "defenses.compression: norm_estimator is not used"),
     ("defenses/none/rate", "method", 0.5, "defenses.none: rate is not used by method 'none'"),
     ("attacks/dlg/total_variation", "preset", 1e-4, "attacks.dlg: total_variation not used by preset 'dlg'"),
     ("attacks/dlg/box", "preset", False, "attacks.dlg: box not used by preset 'dlg'"),

@@ -16,7 +16,7 @@ from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Run
 from fldrep.storage.tensors import read_tensors, write_tensors
 from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS
@@ -24,7 +24,7 @@ from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
 from fldrep.tables.table import Table
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
 ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "attacks": ["gs"]}
@@ -47,21 +47,21 @@ SETTINGS = {
     },
 }
 BLOCK = "results/attack/mnist/lenet/iid/none/seed-0/round-0/single/gs/block-0"
-HISTORY = "results/train/mnist/lenet/iid/none/seed-0/history.parquet"
+TRAINING_FILE = "results/train/mnist/lenet/iid/none/seed-0/training.parquet"
 COMMANDS = {
     "partition": "--dataset mnist --partition iid --seed 0 --images images.safetensors --out >out",
-    "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --history >h --checkpoints >c",
+    "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --training >h --checkpoints >c",
     "attack": " ".join(RUN)
-    + " --round 0 --sent single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
-    " --checkpoints checkpoints.safetensors --attempts >a --reconstructions >r",
-    "metrics": "--results results --attacks >a --utility >u --gallery >g --leakage >l --certificate >c --convergence >v"
-    " --accounting >p",
-    "figures": "--figure privacy_utility --attacks attacks.parquet --utility utility.parquet"
+    + " --round 0 --update-kind single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
+    " --checkpoints checkpoints.safetensors --attack-runs >a --reconstructions >r",
+    "metrics": "--results results --attacks >a --training >u --gallery >g --leakage >l --certificate >c"
+    " --convergence >v --accounting >p",
+    "figures": "--figure privacy_utility --attacks attacks.parquet --training training.parquet"
     " --gallery gallery.safetensors --out >out.png",
-    "reconstructions": "--figure reconstructions --attacks attacks.parquet --utility utility.parquet"
+    "reconstructions": "--figure reconstructions --attacks attacks.parquet --training training.parquet"
     " --gallery gallery.safetensors --out >out.png",
     "leakage": "--figure leakage --leakage leakage.parquet --out >out.png",
-    "report": "--attacks attacks.parquet --utility utility.parquet --claims claims.parquet --leakage leakage.parquet"
+    "report": "--attacks attacks.parquet --training training.parquet --claims claims.parquet --leakage leakage.parquet"
     " --certificate certificate.parquet --convergence convergence.parquet --accounting accounting.parquet"
     " --out >out.html figure.png --captions captions",
 }
@@ -163,8 +163,8 @@ CASES = [
         "train",
         "shards.parquet",
         "another table",
-        lambda p: ATTEMPTS.write([], p),
-        "table 'attempts' version 2, expected 'shards'",
+        lambda p: ATTACK_RUNS.write([], p),
+        "table 'attack_runs' version 2, expected 'shards'",
     ),
     (
         "train",
@@ -237,20 +237,20 @@ CASES = [
     ),
     ("metrics", f"{BLOCK}.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
     ("metrics", f"{BLOCK}.parquet", "a web page", lambda p: spoilt(p, HTML), NOT_PARQUET),
-    ("metrics", f"{BLOCK}.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'attempts'"),
+    ("metrics", f"{BLOCK}.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'attack_runs'"),
     ("metrics", f"{BLOCK}.safetensors", "missing", lambda p: spoilt(p), NOT_ST),
     ("metrics", f"{BLOCK}.safetensors", "lacks a tensor", lambda p: tensors(p, originals=...), "no tensor 'originals'"),
     (
         "metrics",
-        HISTORY,
+        TRAINING,
         "a missing column",
         lambda p: table(p, lambda f: f.drop(columns="test_loss")),
         r"missing columns \['test_loss'\]",
     ),
-    ("metrics", HISTORY, "another version", lambda p: table(p, version="99"), "version 99, expected 'utility'"),
+    ("metrics", TRAINING_FILE, "another version", lambda p: table(p, version="99"), "version 99, expected 'training'"),
     ("figures", "attacks.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
     ("figures", "attacks.parquet", "empty", lambda p: spoilt(p, b""), NOT_PARQUET),
-    ("figures", "attacks.parquet", "another table", lambda p: ATTEMPTS.write([], p), "expected 'attacks'"),
+    ("figures", "attacks.parquet", "another table", lambda p: ATTACK_RUNS.write([], p), "expected 'attacks'"),
     ("figures", "attacks.parquet", "another version", lambda p: table(p, version="0"), "version 0, expected 'attacks'"),
     (
         "figures",
@@ -268,9 +268,9 @@ CASES = [
     ),
     ("reconstructions", "gallery.safetensors", "a web page", lambda p: spoilt(p, HTML), NOT_ST),
     ("reconstructions", "gallery.safetensors", "missing", lambda p: spoilt(p), f"{NOT_ST}.*No such file"),
-    ("leakage", "leakage.parquet", "another table", lambda p: ATTEMPTS.write([], p), "expected 'leakage'"),
-    ("report", "utility.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'utility'"),
-    ("report", "utility.parquet", "cut", lambda p: spoilt(p, cut=9), NOT_PARQUET),
+    ("leakage", "leakage.parquet", "another table", lambda p: ATTACK_RUNS.write([], p), "expected 'leakage'"),
+    ("report", "training.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'training'"),
+    ("report", "training.parquet", "cut", lambda p: spoilt(p, cut=9), NOT_PARQUET),
     ("report", "claims.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
     ("report", "claims.parquet", "another version", lambda p: table(p, version="0"), "version 0, expected 'claims'"),
     ("report", "accounting.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'accounting'"),
@@ -299,15 +299,22 @@ def files(tmp_path):
     state = build_model("lenet", (1, 28, 28)).state_dict()
     write_checkpoints(tmp_path / "checkpoints.safetensors", {0: state}, {})
     run = Run("mnist", "lenet", "iid", "none", 0).columns(DefenseSettings())
-    named = {"attack": "gs", "preset": "gs", "label_strategy": "known", "sent": "single", "images": 1, "local_steps": 1}
-    done = row(ATTACKS, **run, **named, chosen=True, device="cpu", code="x")
-    trained = row(UTILITY, **run, test_images=10, code="x")
+    named = {
+        "attack": "gs",
+        "preset": "gs",
+        "label_strategy": "known",
+        "update_kind": "single",
+        "images": 1,
+        "local_steps": 1,
+    }
+    done = row(ATTACKS, **run, **named, is_best_restart=True, device="cpu", code="x")
+    trained = row(TRAINING, **run, test_images=10, code="x")
     ATTACKS.write([done], tmp_path / "attacks.parquet")
-    UTILITY.write([trained], tmp_path / "utility.parquet")
+    TRAINING.write([trained], tmp_path / "training.parquet")
     for empty in (CLAIMS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING):
         empty.write([], tmp_path / f"{empty.name}.parquet")
-    UTILITY.write([trained], tmp_path / HISTORY)
-    ATTEMPTS.write([{name: done[name] for name in ATTEMPTS.names}], tmp_path / f"{BLOCK}.parquet")
+    TRAINING.write([trained], tmp_path / TRAINING_FILE)
+    ATTACK_RUNS.write([{name: done[name] for name in ATTACK_RUNS.names}], tmp_path / f"{BLOCK}.parquet")
     pictures = {"originals": torch.zeros(1, 1, 28, 28), "images": torch.zeros(1, 1, 1, 28, 28)}
     write_tensors(tmp_path / f"{BLOCK}.safetensors", pictures)
     write_tensors(tmp_path / "gallery.safetensors", {"a": torch.zeros(1, 28, 28)})

@@ -1,4 +1,4 @@
-"""Attack and utility tables as a grid would make them, from plain random numbers; pictures to go with them."""
+"""Attack and training tables as a grid would make them, from plain random numbers; pictures to go with them."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import torch
 
 from fldrep.storage.gallery import gallery_key, original_key
 from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 DEFENSES = {
     "none": ("none", "", None, None, None),
@@ -61,13 +61,14 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
     errors = (np.nan,) * 4 if lost and rng.random() < 0.5 else (mse * (1e9 if lost else 1), mse / 16, 12.0, 1 - mse / 2)
     return {
         "dataset": dataset, "model": model, "partition": partition, "round": round, "seed": seed, "defense": defense,
-        **dict(zip(("sent", "images", "local_steps"), update or ("single", 1, 1), strict=True)), "match": 0,
-        "method": method, "rule": rule, "rate": rate, "std": std, "attack": attack, "preset": attack,
+        **dict(zip(("update_kind", "images_per_update", "local_steps"), update or ("single", 1, 1), strict=True)),
+        "match": 0, "method": method, "rule": rule, "rate": rate, "std": std, "attack": attack, "preset": attack,
         "label_strategy": "optimised" if attack == "dlg" else "known", "block": target // 8, "target": target,
-        "restart": restart, "chosen": restart == 0, "client": target, "index": 10 * target, "label": target % 10,
+        "restart": restart, "is_best_restart": restart == 0, "client": target, "index": 10 * target,
+        "label": target % 10,
         "label_found": target % 10, "iterations": 100, "initial_distance": 1.0, "gradient_distance": 0.1,
-        "diverged": lost, "live_rate": live, "energy_removed": None if live is None else 0.9 * live,
-        "runtime_s": 1.5, "device": "cpu float32", "chunk": 64, "code": "0123456789abcdef",
+        "diverged": lost, "live_pruned": live, "norm2_removed": None if live is None else 0.9 * live,
+        "runtime_s": 1.5, "device": "cpu float32", "problems_at_once": 64, "code": "0123456789abcdef",
         **dict(zip(("mse", "mse_pixel", "psnr_db", "ssim"), errors, strict=True)),
         "recovered": not lost and 1 - mse / 2 >= 0.5,
         "grey_mse": grey, "grey_mse_pixel": grey / 16, "grey_psnr_db": 12.0, "grey_ssim": 0.1,
@@ -76,10 +77,10 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
     }  # fmt: skip
 
 
-def utility_table(
+def training_table(
     runs=(("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "iid", 10)), defenses=tuple(DEFENSES), seeds=(0,)
 ) -> pd.DataFrame:
-    """Rows of `UTILITY`: each run (data set, model, partition, rounds) under each defense."""
+    """Rows of `TRAINING`: each run (data set, model, partition, rounds) under each defense."""
     rng = np.random.default_rng(1)
     cost = {"none": 0, "soteria": 0.02, "compression": 0.05, "gaussian": 0.12, "laplace": 0.2}
     rows = []
@@ -95,17 +96,17 @@ def utility_table(
                         "test_images": 10_000,
                         "test_accuracy": float(np.clip(best + rng.normal(0, 0.01), 0, 1)), "test_loss": 1.0,
                         "update_norm": 0.5, "lr": 0.1, "clients": 10, "train_s": 1.0, "defense_s": 0.25,
-                        "evaluate_s": 0.5, "dense_bytes": 60_000, "sent_bytes": 45_000.0, "live_rate": live,
-                        "train_scores": "variance" if method == "soteria" else "",
+                        "evaluate_s": 0.5, "dense_bytes": 60_000, "sent_bytes": 45_000.0, "nonzero_pruned": live,
+                        "norm_estimator": "variance" if method == "soteria" else "",
                         "agreement": 0.95 if method == "soteria" else None, "code": "0123456789abcdef",
                     })  # fmt: skip
-    return pd.DataFrame(rows)[UTILITY.names]
+    return pd.DataFrame(rows)[TRAINING.names]
 
 
 def pictures(attacks: pd.DataFrame) -> dict[str, torch.Tensor]:
     """A gallery for the chosen rows: a smooth picture, and it again under as much noise as its MSE says."""
     found = {}
-    for row in attacks[attacks["chosen"]].itertuples():
+    for row in attacks[attacks["is_best_restart"]].itertuples():
         channels, height, width = SHAPES[row.dataset]
         x, y = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
         picture = torch.stack(
@@ -143,7 +144,7 @@ def certificate_table(distance, bound=1.0, targets=8, defense="soteria-80") -> p
     """Rows of the table `certificate`: for each attack a measured distance, against one bound."""
     return pd.DataFrame([
         {
-            **of_run(defense), "round": 0, "sent": "single", "attack": attack, "target": target, "restart": 0,
+            **of_run(defense), "round": 0, "update_kind": "single", "attack": attack, "target": target, "restart": 0,
             "representation_change": 2.0, "premise_gap": 0.5, "premise_holds": False, "distance": measured,
             "farthest": 20.0, "norm_local": 2.0, "norm_segment": 3.0, "norm_layers": 50.0, "bound_local": bound,
             "bound_segment": bound / 2, "bound_layers": bound / 25, "bound_any": bound / 50,

@@ -18,9 +18,9 @@ def table(synthetic):
 
 def test_a_sweep_is_over_one_number(table):
     by_images, by_steps = batches.sweeps(table)
-    assert (by_images.axis, set(by_images.rows["sent"])) == ("images", {"single", "of-2", "of-4"})
-    assert (by_steps.axis, set(by_steps.rows["sent"])) == ("local_steps", {"of-4", "of-4-twice"})
-    assert batches.sweeps(table[table["sent"] == "of-4"]) == []
+    assert (by_images.axis, set(by_images.rows["update_kind"])) == ("images_per_update", {"single", "of-2", "of-4"})
+    assert (by_steps.axis, set(by_steps.rows["update_kind"])) == ("local_steps", {"of-4", "of-4-twice"})
+    assert batches.sweeps(table[table["update_kind"] == "of-4"]) == []
 
 
 def test_each_marker_is_the_median_or_the_share_of_its_cell(table):

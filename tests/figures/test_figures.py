@@ -31,7 +31,7 @@ from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 CONVNET, LENET = ("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10)
 GS, MIXED = ("gs", "gs-masked", "gs-drop"), ("dlg", "gs", "gs-masked")
@@ -61,18 +61,20 @@ def drawn(name, **given):
 
 def tables_of(synthetic, **case):
     attacks = synthetic.attack_table(**case)
-    utility = synthetic.utility_table(TRAINED, case.get("defenses", tuple(synthetic.DEFENSES)), case.get("seeds", (0,)))
-    return attacks, utility, {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+    training = synthetic.training_table(
+        TRAINED, case.get("defenses", tuple(synthetic.DEFENSES)), case.get("seeds", (0,))
+    )
+    return attacks, training, {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
 
 
 @pytest.mark.parametrize(("name", "case"), list(itertools.product(OF_ATTACKS, CASES)))
 def test_every_figure_is_whole(synthetic, assert_whole, name, case):
     """And the tables stay as they were."""
-    attacks, utility, gallery = tables_of(synthetic, **CASES[case])
-    before = attacks.copy(deep=True), utility.copy(deep=True)
-    figure = drawn(name, attacks=attacks, utility=utility, gallery=gallery)
+    attacks, training, gallery = tables_of(synthetic, **CASES[case])
+    before = attacks.copy(deep=True), training.copy(deep=True)
+    figure = drawn(name, attacks=attacks, training=training, gallery=gallery)
     pd.testing.assert_frame_equal(attacks, before[0])
-    pd.testing.assert_frame_equal(utility, before[1])
+    pd.testing.assert_frame_equal(training, before[1])
     assert_whole(figure)
 
 
@@ -89,17 +91,17 @@ def test_a_config_draws_what_it_has_data_for():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_empty_tables_give_a_figure_that_says_so(synthetic, name):
-    attacks, utility, _ = tables_of(synthetic, targets=1, defenses=FEW)
+    attacks, training, _ = tables_of(synthetic, targets=1, defenses=FEW)
     none = {kind: pd.DataFrame(columns=table.names) for kind, table in ANALYSES.items()}
-    figure = drawn(name, attacks=attacks[:0], utility=utility[:0], gallery={}, **none)
+    figure = drawn(name, attacks=attacks[:0], training=training[:0], gallery={}, **none)
     assert "No" in figure.texts[0].get_text()
 
 
 def test_render_writes_the_same_bytes_again_without_date_or_version(synthetic, tmp_path):
-    attacks, utility, _ = tables_of(synthetic, targets=2, defenses=FEW)
-    inputs = {name: tmp_path / name for name in ("attacks", "utility", "gallery", *ANALYSES)}
+    attacks, training, _ = tables_of(synthetic, targets=2, defenses=FEW)
+    inputs = {name: tmp_path / name for name in ("attacks", "training", "gallery", *ANALYSES)}
     ATTACKS.write(attacks, inputs["attacks"])
-    UTILITY.write(utility, inputs["utility"])
+    TRAINING.write(training, inputs["training"])
     write_tensors(inputs["gallery"], synthetic.pictures(attacks))
     for name, table in ANALYSES.items():
         table.write(synthetic.analysis_tables()[name], inputs[name])
@@ -118,7 +120,7 @@ def test_render_writes_the_same_bytes_again_without_date_or_version(synthetic, t
 def test_render_names_what_is_wrong(synthetic, tmp_path):
     with pytest.raises(UnknownName, match="accuracy_by_round"):
         render("privacy", {}, tmp_path / "x.png")
-    with pytest.raises(ConfigError, match="needs --utility"):
+    with pytest.raises(ConfigError, match="needs --training"):
         render("accuracy_by_round", {"attacks": tmp_path / "a"}, tmp_path / "x.png")
     with pytest.raises(ConfigError, match="needs --gallery"):
         render("reconstructions", {"attacks": tmp_path / "a"}, tmp_path / "x.png")
@@ -150,48 +152,50 @@ def whiskers(ax):
 @pytest.mark.parametrize(("targets", "expected"), [(7, 0), (8, 3)])
 @pytest.mark.parametrize("settings", [CONVNET, LENET])
 def test_privacy_intervals_need_eight_targets(synthetic, targets, expected, settings):
-    attacks, utility, _ = tables_of(
+    attacks, training, _ = tables_of(
         synthetic,
         targets=targets,
         attacks=("gs" if settings == CONVNET else "dlg",),
         defenses=FEW,
         settings=(settings,),
     )
-    (ax,) = privacy_utility.draw(attacks, utility).axes
+    (ax,) = privacy_utility.draw(attacks, training).axes
     assert len(whiskers(ax)) == expected
     points = [line for line in ax.lines if line.get_marker() == "."]
     assert [len(line.get_ydata()) for line in points] == ([] if expected else [targets] * 3)
 
 
 def test_privacy_markers_stand_at_median_error_and_last_accuracy(synthetic):
-    attacks, utility, _ = tables_of(synthetic, targets=5, attacks=("dlg",), defenses=FEW, settings=(LENET,), restarts=2)
-    utility.loc[utility["round"] < 10, "test_accuracy"] = 0.99  # earlier rounds do not matter
-    (ax,) = privacy_utility.draw(attacks, utility).axes
+    attacks, training, _ = tables_of(
+        synthetic, targets=5, attacks=("dlg",), defenses=FEW, settings=(LENET,), restarts=2
+    )
+    training.loc[training["round"] < 10, "test_accuracy"] = 0.99  # earlier rounds do not matter
+    (ax,) = privacy_utility.draw(attacks, training).axes
     markers = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_markersize() == 9}
-    last = utility[(utility["round"] == 10) & (utility["dataset"] == "mnist")].set_index("defense")["test_accuracy"]
-    medians = attacks[attacks["chosen"]].groupby("defense")["mse_pixel"].median()
+    last = training[(training["round"] == 10) & (training["dataset"] == "mnist")].set_index("defense")["test_accuracy"]
+    medians = attacks[attacks["is_best_restart"]].groupby("defense")["mse_pixel"].median()
     assert markers == {(last[name], medians[name]) for name in FEW}
     assert "round 10" in ax.get_xlabel()
 
 
 def test_an_untrained_model_shows_defenses_with_their_live_rate_and_no_accuracy(synthetic):
-    attacks, utility, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=(*FEW, "soteria-script-60"))
-    (ax,) = privacy_utility.draw(attacks, utility).axes
+    attacks, training, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=(*FEW, "soteria-script-60"))
+    (ax,) = privacy_utility.draw(attacks, training).axes
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["none", "soteria-80 (live 80 %)", "soteria-script-60 (live 25 %)", "compression-60"]
     assert "not trained" in ax.get_xlabel()
 
 
 def test_lines_of_no_information_are_the_medians_over_targets(synthetic):
-    attacks, utility, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=FEW)
-    (ax,) = privacy_utility.draw(attacks, utility).axes
+    attacks, training, _ = tables_of(synthetic, targets=3, attacks=("gs",), defenses=FEW)
+    (ax,) = privacy_utility.draw(attacks, training).axes
     levels = {line.get_ydata()[0] for line in ax.lines if line.get_linestyle() in ("--", ":")}
     assert levels == {attacks["grey_mse_pixel"].median(), attacks["class_mean_mse_pixel"].median()}
 
 
 def test_the_attacks_of_a_setting_share_their_scale_and_show_the_undefended_level(synthetic):
-    attacks, utility, _ = tables_of(synthetic, targets=3, defenses=FEW)
-    panels = privacy_utility.draw(attacks, utility).axes
+    attacks, training, _ = tables_of(synthetic, targets=3, defenses=FEW)
+    panels = privacy_utility.draw(attacks, training).axes
     assert len({ax.get_ylim() for ax in panels}) == 1
     level = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")]["mse_pixel"].median()
     black = [
@@ -202,9 +206,9 @@ def test_the_attacks_of_a_setting_share_their_scale_and_show_the_undefended_leve
 
 @pytest.mark.parametrize("error", ["mse", "mse_pixel"])
 def test_the_error_shown_can_be_chosen_and_is_named(synthetic, error):
-    attacks, utility, _ = tables_of(synthetic, targets=3, defenses=FEW)
+    attacks, training, _ = tables_of(synthetic, targets=3, defenses=FEW)
     expected = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")][error].median()
-    privacy, naive = privacy_utility.draw(attacks, utility, error), naive_vs_adaptive.draw(attacks, error)
+    privacy, naive = privacy_utility.draw(attacks, training, error), naive_vs_adaptive.draw(attacks, error)
     assert next(line for line in privacy.axes[0].lines if line.get_markersize() == 9).get_ydata()[0] == expected
     assert next(line for line in naive.axes[0].lines if line.get_markersize() == 8.5).get_xdata()[0] == expected
     name = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}[error]
@@ -213,10 +217,10 @@ def test_the_error_shown_can_be_chosen_and_is_named(synthetic, error):
 
 
 def test_diverged_targets_make_a_marker_hollow_and_are_counted(synthetic):
-    attacks, utility, _ = tables_of(synthetic, targets=4, attacks=("gs",), defenses=FEW)
+    attacks, training, _ = tables_of(synthetic, targets=4, attacks=("gs",), defenses=FEW)
     attacks.loc[(attacks["defense"] == "soteria-80") & (attacks["target"] < 2), "diverged"] = True
     attacks.loc[attacks["defense"] == "compression-60", "diverged"] = True
-    (ax,) = privacy_utility.draw(attacks, utility).axes
+    (ax,) = privacy_utility.draw(attacks, training).axes
     faces = [line.get_markerfacecolor() for line in ax.lines if line.get_markersize() == 9]
     assert [face == "white" for face in faces] == [False, True]
     assert [line.get_xdata() for line in ax.lines if line.get_marker() == "x"] == [[2]]
@@ -225,18 +229,18 @@ def test_diverged_targets_make_a_marker_hollow_and_are_counted(synthetic):
 
 def test_accuracy_has_a_line_a_seed_or_a_median_with_a_band(synthetic):
     run = (("mnist", "lenet", "iid", 3),)
-    few = synthetic.utility_table(run, ("none",), seeds=range(7))
+    few = synthetic.training_table(run, ("none",), seeds=range(7))
     (ax,) = accuracy_by_round.draw(few).axes
     assert (len(ax.lines), len(ax.collections)) == (7, 0)
     np.testing.assert_array_equal(ax.lines[2].get_ydata(), few[few["seed"] == 2]["test_accuracy"])
-    many = synthetic.utility_table(run, ("none",), seeds=range(8))
+    many = synthetic.training_table(run, ("none",), seeds=range(8))
     (ax,) = accuracy_by_round.draw(many).axes
     assert (len(ax.lines), len(ax.collections)) == (1, 1)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), many.groupby("round")["test_accuracy"].median())
 
 
 def test_accuracy_leaves_out_models_that_were_not_trained(synthetic):
-    figure = accuracy_by_round.draw(synthetic.utility_table(TRAINED, FEW))
+    figure = accuracy_by_round.draw(synthetic.training_table(TRAINED, FEW))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["mnist · lenet · two-classes"]
 
 
@@ -284,7 +288,9 @@ def test_pictures_stand_where_they_belong(synthetic):
         shown[5], gallery["cifar10/convnet-16/iid/soteria-80/0/single/gs/0/1"].transpose(1, 2, 0).clip(0, 1)
     )
     texts = [text.get_text() for text in figure.texts]
-    mse = attacks[(attacks["defense"] == "soteria-80") & (attacks["target"] == 1) & attacks["chosen"]]["mse"].iloc[0]
+    mse = attacks[(attacks["defense"] == "soteria-80") & (attacks["target"] == 1) & attacks["is_best_restart"]][
+        "mse"
+    ].iloc[0]
     assert f"MSE {mse:.3g}" in texts[-1]
     assert "live 80 %" in texts[-1]
     assert "soteria-80\nnominal 80 %" in texts

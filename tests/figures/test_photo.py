@@ -18,7 +18,7 @@ def attacks(synthetic) -> pd.DataFrame:
     rows = [plain, *(compression | {"defense": f"c-{x}", "rate": x, "mse": x} for x in (0.4, 0.8))]
     for rule in RULES:
         rows += [
-            soteria | {"defense": f"{rule}-{x}", "rule": rule, "rate": x, "live_rate": x / 2, "mse": 1 + x}
+            soteria | {"defense": f"{rule}-{x}", "rule": rule, "rate": x, "live_pruned": x / 2, "mse": 1 + x}
             for x in (0.8, 0.4)
         ]
     return pd.DataFrame(rows)[ATTACKS.names]

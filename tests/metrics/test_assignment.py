@@ -47,11 +47,11 @@ def test_every_update_and_restart_is_matched_by_itself():
 def test_a_block_is_put_in_order_with_the_labels_its_images_were_made_with():
     images = pixels(4)
     tensors = {"originals": images, "images": images[[1, 0, 3, 2]].unsqueeze(1)}
-    rows = pd.DataFrame({"target": [8, 9, 10, 11], "restart": 0, "images": 2, "label_found": [5, 6, 7, 8]})
+    rows = pd.DataFrame({"target": [8, 9, 10, 11], "restart": 0, "images_per_update": 2, "label_found": [5, 6, 7, 8]})
     ordered, kept = matched(rows, tensors)
     assert torch.equal(kept["images"][:, 0], images)
     assert ordered["match"].tolist() == [1, 0, 1, 0]
     assert ordered["label_found"].tolist() == [6, 5, 8, 7]
-    alone, unmoved = matched(rows.assign(images=1), tensors)
+    alone, unmoved = matched(rows.assign(images_per_update=1), tensors)
     assert not torch.equal(unmoved["images"][:, 0], images), "without matching, a permuted copy is no copy"
     assert alone["label_found"].tolist() == [5, 6, 7, 8]

@@ -176,7 +176,7 @@ def test_one_preset_does_not_depend_on_another(package):
 
     before = {preset: attack(preset) for preset in ATTACK_MODULES}
     package("attack/dlg.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
-    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == DLG | {"strongest"}
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == DLG | {"ensemble"}
 
     before = {preset: attack(preset) for preset in ATTACK_MODULES}
     package("attack/engine.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
@@ -212,7 +212,7 @@ TOLD_VALUES = {
         "    tf32: bool",
         "    colour: str | None = option(None, 'a key')\n    tf32: bool",
     ),
-    "default of a defense": ("config/presets.py", '"train_scores": "variance"', '"train_scores": "exact"'),
+    "default of a defense": ("config/presets.py", '"norm_estimator": "variance"', '"norm_estimator": "exact"'),
     "default of an attack": ("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4'),
     "another preset": ("config/attacks.py", "ATTACK_MODULES = {", 'ATTACK_MODULES = {"other": "fldrep.attack.gs",'),
     "another defense": (
@@ -264,7 +264,7 @@ def test_a_section_that_nothing_uses_does_not_count(package):
 def test_values_of_presets_count_as_code_only_where_one_attack_runs_the_presets_of_others(package):
     before = {preset: attack(preset) for preset in ATTACK_MODULES}
     package("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4')
-    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == {"strongest"}
+    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == {"ensemble"}
 
 
 def test_attacks_do_not_depend_on_figures_nor_figures_on_attacks(package):

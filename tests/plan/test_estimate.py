@@ -27,7 +27,7 @@ RAW = {
         {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "rounds": [0, 2],
          "attacks": ["dlg"], "targets": 5}
     ],
-    "engine": {"block": 4, "device": "cpu"},
+    "engine": {"targets_per_job": 4, "device": "cpu"},
 }  # fmt: skip
 
 
@@ -79,8 +79,8 @@ def test_another_model_attack_or_device_is_another_cost():
     changed = [
         ({"models": {"lenet": {"init": "uniform"}}}, {"attack", "local", "test", "parameters"}),
         ({"attacks": {"dlg": {"preset": "dlg", "inner_iterations": 3}}}, {"attack"}),
-        ({"engine": {"block": 4, "device": "cuda"}}, {"attack"}),
-        ({"engine": {"block": 3, "device": "cpu"}}, set()),
+        ({"engine": {"targets_per_job": 4, "device": "cuda"}}, {"attack"}),
+        ({"engine": {"targets_per_job": 3, "device": "cpu"}}, set()),
     ]
     for change, expected in changed:
         calls = []

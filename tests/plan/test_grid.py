@@ -58,7 +58,7 @@ RAW = {
         },
         {"datasets": ["mnist"], "models": ["a"], "partitions": ["iid"], "defenses": ["none", "g"]},
     ],
-    "engine": {"block": 2},
+    "engine": {"targets_per_job": 2},
 }
 
 
@@ -100,10 +100,10 @@ def test_more_targets_keep_the_blocks_there_were():
 
 @pytest.mark.parametrize(
     "change",
-    [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"sent": "x"}, {"run": Run("mnist", "a", "iid", "g", 0)}],
+    [{"block": 3}, {"attack": "gs"}, {"round": 1}, {"update_kind": "x"}, {"run": Run("mnist", "a", "iid", "g", 0)}],
 )
 def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
-    known = {"run": jobs.runs[0], "round": 0, "sent": "single", "attack": "dlg", "block": 0}
+    known = {"run": jobs.runs[0], "round": 0, "update_kind": "single", "attack": "dlg", "block": 0}
     assert jobs.targets_of(Block(**known)) == [0, 1]
     with pytest.raises(ConfigError, match="the grid has no Block"):
         jobs.targets_of(Block(**{**known, **change}))
@@ -111,24 +111,27 @@ def test_a_block_that_the_grid_lacks_is_refused(jobs, change):
 
 def test_updates_are_an_axis_of_their_own():
     entry = {**RAW["grid"][0], "updates": ["single", "four"], "targets": 8}
-    config = parse_config({**RAW, "updates": {"four": {"images": 4}}, "grid": [entry], "engine": {"block": 4}})
+    changed = {"updates": {"four": {"images": 4}}, "grid": [entry], "engine": {"targets_per_job": 4}}
+    config = parse_config({**RAW, **changed})
     jobs = grid_of(config)
-    by_update = {name: [block for block in jobs.blocks() if block.sent == name] for name in ("single", "four")}
+    by_update = {name: [block for block in jobs.blocks() if block.update_kind == name] for name in ("single", "four")}
     assert len(by_update["single"]) == len(by_update["four"]) == 2 * 2 * 2 * 2
-    paths = {block.path(places.ATTEMPTS) for block in jobs.blocks()}
+    paths = {block.path(places.ATTACK_RUNS) for block in jobs.blocks()}
     assert len(paths) == len(list(jobs.blocks()))
     assert attack_job(config, jobs, by_update["four"][0]).update.images == 4
 
 
 def test_every_file_has_a_path_of_its_own(jobs):
-    paths = [run.path(pattern) for run in jobs.runs for pattern in (places.HISTORY, places.CHECKPOINTS)]
-    paths += [block.path(pattern) for block in jobs.blocks() for pattern in (places.ATTEMPTS, places.RECONSTRUCTIONS)]
+    paths = [run.path(pattern) for run in jobs.runs for pattern in (places.TRAINING, places.CHECKPOINTS)]
+    paths += [
+        block.path(pattern) for block in jobs.blocks() for pattern in (places.ATTACK_RUNS, places.RECONSTRUCTIONS)
+    ]
     paths += [checkpoint.path(places.LEAKAGE) for checkpoint in (Checkpoint(jobs.runs[0], n) for n in (0, 2))]
     paths += [block.path(places.CERTIFICATE) for block in jobs.blocks()]
     paths += [run.path(places.ACCOUNTING) for run in jobs.runs]
     assert len(paths) == len(set(paths))
     block = Block(Run("mnist", "a", "iid", "s", 3), 2, "single", "dlg", 1)
-    assert block.path(places.ATTEMPTS) == "attack/mnist/a/iid/s/seed-3/round-2/single/dlg/block-1.parquet"
+    assert block.path(places.ATTACK_RUNS) == "attack/mnist/a/iid/s/seed-3/round-2/single/dlg/block-1.parquet"
     assert block.run.path(places.SHARDS) == "data/mnist/iid/seed-3.parquet"
 
 
@@ -137,9 +140,9 @@ def test_wildcards_are_columns_of_the_tables():
     patterns = (
         places.IMAGES,
         places.SHARDS,
-        places.HISTORY,
+        places.TRAINING,
         places.CHECKPOINTS,
-        places.ATTEMPTS,
+        places.ATTACK_RUNS,
         places.RECONSTRUCTIONS,
     )
     theory = (places.LEAKAGE, places.CERTIFICATE, places.CONVERGENCE, places.ACCOUNTING)

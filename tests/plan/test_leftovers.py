@@ -18,8 +18,8 @@ OWNER = """
 import signal, subprocess, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
-from fldrep.plan.leftovers import take_over
-print(*take_over(Path(sys.argv[1]), ["results/tiny"]), sep=";", flush=True)
+from fldrep.plan.leftovers import claim_workdir
+print(*claim_workdir(Path(sys.argv[1]), ["results/tiny"]), sep=";", flush=True)
 for _ in range(int(sys.argv[2])):
     print(subprocess.Popen(["sh", "-c", "sleep 600 & wait"], start_new_session=True).pid, flush=True)
 if sys.argv[3] == "stay":
@@ -117,7 +117,7 @@ def test_a_folder_left_by_another_machine_is_not_touched(folder):
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     kept = lock(folder, "0.input.lock", "results/tiny/data/mnist.safetensors")
     with pytest.raises(FLDRepError, match="a run on elsewhere ended without clearing up"):
-        leftovers.take_over(folder, ["results/tiny"])
+        leftovers.claim_workdir(folder, ["results/tiny"])
     assert kept.exists()
     assert os.environ.get(leftovers.MARK) is None
 

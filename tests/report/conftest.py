@@ -18,7 +18,6 @@ from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.final import FINAL
 from fldrep.tables.leakage import LEAKAGE
 
-
 PUBLISHED_CONFIG = """# A small grid
 name: small
 partitions: {iid: {}}
@@ -78,7 +77,7 @@ def finish(run: Finished, synthetic) -> None:
     defenses = tuple(config.defenses)
     tables = {one.name: pd.DataFrame(columns=one.names) for one in (LEAKAGE, CERTIFICATE, ACCOUNTING)} | {
         "attacks": synthetic.attack_table(9, ("dlg",), defenses, settings, restarts=2, diverged=0.05),
-        "utility": synthetic.utility_table(settings[1:], defenses),
+        "training": synthetic.training_table(settings[1:], defenses),
         "convergence": synthetic.convergence_table(0.5),
     }
     for name, rows in tables.items():
@@ -89,7 +88,7 @@ def finish(run: Finished, synthetic) -> None:
     pictures[0].parent.mkdir()
     for number, path in enumerate(pictures):
         Image.linear_gradient("L").rotate(90 * number).convert("RGBA").save(path)
-    shown = (paths["attacks"], paths["utility"], run.reports / "claims.parquet", paths, pictures, MADE)
+    shown = (paths["attacks"], paths["training"], run.reports / "claims.parquet", paths, pictures, MADE)
     write_page(config, *shown, run.reports / "report.html")
 
 

@@ -14,7 +14,7 @@ from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS, VERDICTS
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 THEORY = (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 GREY = 0.08
@@ -29,7 +29,7 @@ CONFIG = parse_config({
         "soteria-80": {"method": "soteria", "rate": 0.8},
         "soteria-script-60": {"method": "soteria", "rate": 0.6, "rule": "reference-script"},
         "inverse-40": {"method": "soteria", "rate": 0.4, "rule": "inverse"},
-        "representation-40": {"method": "soteria", "rate": 0.4, "rule": "inverse", "pruned": "representation"},
+        "representation-40": {"method": "soteria", "rate": 0.4, "rule": "inverse", "prune": "representation"},
         "compression-60": {"method": "compression", "rate": 0.6},
         "gaussian-2": {"method": "gaussian", "std": 0.01},
     },
@@ -56,15 +56,15 @@ def made(synthetic):
             table["mse_pixel"] = GREY * levels.astype(float) * (1 + 0.01 * table["target"])
             table["mse"], table["grey_mse_pixel"], table["grey_mse"] = table["mse_pixel"] * 12, GREY, GREY * 12
             attacks = table[levels.notna()].reset_index(drop=True)
-        empty = {one.name: pd.DataFrame(columns=one.names) for one in (UTILITY, *THEORY)}
+        empty = {one.name: pd.DataFrame(columns=one.names) for one in (TRAINING, *THEORY)}
         return Tables(CONFIG, attacks=attacks, **{**empty, **tables})
 
     return make
 
 
 def trained(synthetic, lost, defenses=("none", "soteria-80", "gaussian-2"), rounds=10, seeds=(0, 1)):
-    """A table `utility` in which each defense ends at 0.9 less what it loses."""
-    table = synthetic.utility_table((("mnist", "lenet", "iid", rounds),), defenses, seeds)
+    """A table `training` in which each defense ends at 0.9 less what it loses."""
+    table = synthetic.training_table((("mnist", "lenet", "iid", rounds),), defenses, seeds)
     ends = 0.9 - table["defense"].map(lost).fillna(0)
     return table.assign(test_accuracy=(table["round"] / max(rounds, 1)) * ends)
 
@@ -88,7 +88,7 @@ STRONG = {("gs", "none"): 0.0005, ("gs", "gaussian-2"): 0.001, ("gs", "soteria-8
     ],
 )
 def test_the_ratio(made, synthetic, errors, verdict):
-    (found,) = attack_claims.mse_ratio(made(STRONG | errors, utility=trained(synthetic, {})))
+    (found,) = attack_claims.mse_ratio(made(STRONG | errors, training=trained(synthetic, {})))
     assert found.verdict == verdict
     assert found.defense == "soteria-80 / gaussian-2"
     assert found.estimate.n == 8
@@ -96,21 +96,21 @@ def test_the_ratio(made, synthetic, errors, verdict):
 
 def test_the_ratio_needs_equal_accuracy_of_a_model_that_learned(made, synthetic):
     for lost, verdict in (({"gaussian-2": 0.02}, NOT_TESTABLE), ({"gaussian-2": 0.01}, ONLY_NON_ADAPTIVE)):
-        assert verdicts(attack_claims.mse_ratio(made(STRONG, utility=trained(synthetic, lost)))) == [verdict]
+        assert verdicts(attack_claims.mse_ratio(made(STRONG, training=trained(synthetic, lost)))) == [verdict]
     untrained = trained(synthetic, {}, rounds=0)
-    (found,) = attack_claims.mse_ratio(made(STRONG, utility=untrained))
+    (found,) = attack_claims.mse_ratio(made(STRONG, training=untrained))
     assert found.verdict == NOT_TESTABLE
     assert found.estimate.median == pytest.approx(500)
     assert "no accuracy" in found.measured
 
 
 def test_the_ratio_needs_eight_targets(made, synthetic):
-    tables = made(STRONG, targets=7, utility=trained(synthetic, {}))
+    tables = made(STRONG, targets=7, training=trained(synthetic, {}))
     assert verdicts(attack_claims.mse_ratio(tables)) == [NOT_TESTABLE]
 
 
 def test_a_diverged_attack_credits_no_defense(made, synthetic):
-    tables = made(STRONG, targets=9, utility=trained(synthetic, {}))
+    tables = made(STRONG, targets=9, training=trained(synthetic, {}))
     lost = (tables.attacks["defense"] == "soteria-80") & (tables.attacks["target"] == 8)
     tables.attacks.loc[lost, ["diverged", "mse_pixel"]] = [True, 1e9]
     (found,) = attack_claims.mse_ratio(tables)
@@ -121,7 +121,7 @@ def test_a_diverged_attack_credits_no_defense(made, synthetic):
 def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, synthetic):
     errors = STRONG | {("gs", "compression-60"): 0.25}
     defenses = ("none", "soteria-80", "gaussian-2", "compression-60")
-    (found,) = attack_claims.mse_ratio(made(errors, utility=trained(synthetic, {}, defenses)))
+    (found,) = attack_claims.mse_ratio(made(errors, training=trained(synthetic, {}, defenses)))
     assert found.defense == "soteria-80 / gaussian-2"
     assert "over the best baseline 2.00" in found.measured
 
@@ -131,7 +131,7 @@ def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, s
     [({"soteria-80": 0.01}, REPRODUCED), ({"soteria-80": 0.02}, NOT_REPRODUCED), ({"none": 0.75}, NOT_TESTABLE)],
 )
 def test_accuracy(made, synthetic, lost, verdict):
-    (found,) = attack_claims.accuracy(made(utility=trained(synthetic, lost)))
+    (found,) = attack_claims.accuracy(made(training=trained(synthetic, lost)))
     assert found.verdict == verdict
     assert (found.seeds, found.estimate.low) == (2, None)
 
@@ -201,7 +201,7 @@ def test_the_strongest_adaptive_attack_judges(made):
 @pytest.mark.parametrize(("live", "verdict"), [(0.25, REPRODUCED), (0.55, NOT_REPRODUCED)])
 def test_dead_features(made, live, verdict):
     tables = made({("gs", "none"): 0.1, ("gs", "soteria-script-60"): 0.9})
-    tables.attacks["live_rate"] = live
+    tables.attacks["live_pruned"] = live
     (found,) = attack_claims.dead_features(tables)
     assert found.verdict == verdict
     assert found.estimate.median == pytest.approx(0.6 - live)
@@ -303,7 +303,7 @@ def test_an_attack_that_mostly_diverges_is_too_weak(made):
 def test_every_claim_has_a_row_and_the_table_is_valid(made, synthetic, tmp_path):
     full = made(
         STRONG,
-        utility=trained(synthetic, {}),
+        training=trained(synthetic, {}),
         leakage=synthetic.leakage_table({1: 1.0, 32: 0.99}),
         convergence=synthetic.convergence_table(0.5),
     )
@@ -323,7 +323,7 @@ def test_every_claim_has_a_row_and_the_table_is_valid(made, synthetic, tmp_path)
 def test_the_page_says_what_the_table_says_and_escapes_it(made, synthetic):
     hostile = "<script>alert(1)</script>"
     table = claims.claims_table(
-        made(STRONG, utility=trained(synthetic, {}), leakage=synthetic.leakage_table({1: 1.0, 32: 0.99})), "c.yaml"
+        made(STRONG, training=trained(synthetic, {}), leakage=synthetic.leakage_table({1: 1.0, 32: 0.99})), "c.yaml"
     )
     table.loc[0, "measured"] = hostile
     text = claims.claims_page("small", table)

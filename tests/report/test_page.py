@@ -22,7 +22,7 @@ from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 CONFIG = {
     "name": "small",
@@ -44,7 +44,8 @@ HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x>"
 
 CLAIMED = pd.DataFrame([{
     "claim": "accuracy", "said": "No accuracy is lost.", "source": "the abstract (S)", "dataset": "mnist",
-    "model": "lenet", "partition": "iid", "round": None, "sent": "single", "attack": "", "defense": "none, soteria-80",
+    "model": "lenet", "partition": "iid", "round": None, "update_kind": "single", "attack": "",
+    "defense": "none, soteria-80",
     "measured": "0.9 undefended", "quantity": "test accuracy", "n": 2, "median": -0.004, "low": None, "high": None,
     "seeds": 2, "scale": "config small", "device": "cpu", "command": "snakemake claims", "verdict": "reproduced",
 }])  # fmt: skip
@@ -71,7 +72,7 @@ def small(synthetic):
     settings = (("mnist", "lenet", "iid", 2),)
     defenses = ("none", "soteria-80", "gaussian-2")
     attacks = synthetic.attack_table(9, ("dlg",), defenses, settings, restarts=2)
-    return attacks, synthetic.utility_table(settings, defenses, seeds=(0, 1))
+    return attacks, synthetic.training_table(settings, defenses, seeds=(0, 1))
 
 
 @pytest.fixture
@@ -84,9 +85,9 @@ def without_rows():
     return {name: pd.DataFrame(columns=table.names) for name, table in ANALYSES.items()}
 
 
-def written(tmp_path, attacks, utility, captions=CAPTIONS, analyses=None):
+def written(tmp_path, attacks, training, captions=CAPTIONS, analyses=None):
     ATTACKS.write(attacks, tmp_path / "attacks.parquet")
-    UTILITY.write(utility, tmp_path / "utility.parquet")
+    TRAINING.write(training, tmp_path / "training.parquet")
     CLAIMS.write(CLAIMED, tmp_path / "claims.parquet")
     for name, rows in (analyses or without_rows()).items():
         ANALYSES[name].write(rows, tmp_path / f"{name}.parquet")
@@ -102,7 +103,7 @@ def written(tmp_path, attacks, utility, captions=CAPTIONS, analyses=None):
 
 def inputs_in(folder):
     """The paths that a page is made of, but for figures."""
-    tables = (folder / f"{name}.parquet" for name in ("attacks", "utility", "claims"))
+    tables = (folder / f"{name}.parquet" for name in ("attacks", "training", "claims"))
     return *tables, {name: folder / f"{name}.parquet" for name in ANALYSES}
 
 
@@ -163,9 +164,9 @@ def test_origin_versions_times_and_commands_are_shown(small, tmp_path):
 
 
 def test_hostile_words_are_escaped_wherever_they_come_from(small, analyses):
-    attacks, utility = small
+    attacks, training = small
     attacks = attacks.assign(attack=HOSTILE, model=HOSTILE, defense=attacks["defense"] + HOSTILE)
-    utility = utility.assign(model=HOSTILE, dataset=HOSTILE, defense=utility["defense"] + HOSTILE)
+    training = training.assign(model=HOSTILE, dataset=HOSTILE, defense=training["defense"] + HOSTILE)
     figure = {"name": HOSTILE, "title": HOSTILE, "caption": HOSTILE, "width": 1, "height": 1, "data": HOSTILE}
     provenance = {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}, "rerun": [HOSTILE]}
     config = {"name": HOSTILE, HOSTILE: HOSTILE}
@@ -176,7 +177,7 @@ def test_hostile_words_are_escaped_wherever_they_come_from(small, analyses):
     text = page_text(
         config,
         attacks,
-        pd.concat([utility, utility[utility["round"] == 0].assign(model="x")]),
+        pd.concat([training, training[training["round"] == 0].assign(model="x")]),
         CLAIMED.assign(measured=HOSTILE, said=HOSTILE, source=HOSTILE, scale=HOSTILE),
         hostile,
         [figure],
@@ -207,7 +208,7 @@ def test_a_privacy_row_by_hand(small):
     assert soteria["MSE (pixels)"].endswith("] *")
     assert soteria["paired difference"] == "+18.0 [18.0, 18.0]"
     assert soteria["grey / class mean"] == "0.0675 / 0.0550"
-    kept = attacks[(attacks["defense"] == "soteria-80") & attacks["chosen"]]
+    kept = attacks[(attacks["defense"] == "soteria-80") & attacks["is_best_restart"]]
     assert soteria["recovered"] == f"{100 * kept['recovered'].mean():.0f} %"
     assert (none["paired difference"], none["nominal"], none["live"]) == ("–", "–", "–")
     assert gaussian["nominal"] == "std 0.01"
@@ -222,15 +223,15 @@ def test_fewer_than_eight_targets_have_no_interval_in_the_tables(synthetic):
     assert [sum("[" in cell for cell in row) for row in table.rows] == [1, 2]
 
 
-def test_a_utility_row_by_hand(small):
-    _, utility = small
-    utility.loc[utility["round"] == 0, ["train_s", "defense_s", "sent_bytes"]] = [100.0, 100.0, 9e9]
-    (table,) = tables.utility_tables(utility.sample(frac=1, random_state=0))
+def test_a_training_row_by_hand(small):
+    _, training = small
+    training.loc[training["round"] == 0, ["train_s", "defense_s", "sent_bytes"]] = [100.0, 100.0, 9e9]
+    (table,) = tables.training_tables(training.sample(frac=1, random_state=0))
     heads = [head for head, _ in table.heads]
     rows = [dict(zip(heads, row, strict=True)) for row in table.rows]
     names = [(row["defense"], row["seed"]) for row in rows]
     assert names == [(name, seed) for name in ("none", "soteria-80", "gaussian-2") for seed in "01"]
-    last = utility[(utility["defense"] == "soteria-80") & (utility["seed"] == 1) & (utility["round"] == 2)].iloc[0]
+    last = training[(training["defense"] == "soteria-80") & (training["seed"] == 1) & (training["round"] == 2)].iloc[0]
     row = rows[3]
     assert row["accuracy"] == f"{last['test_accuracy']:.3f}"
     assert (row["rounds"], row["training, s"], row["defense, s"]) == ("2", "2.00", "0.500")
@@ -238,18 +239,18 @@ def test_a_utility_row_by_hand(small):
 
 
 def test_models_that_no_run_trained_are_named_apart(synthetic):
-    utility = synthetic.utility_table()
-    assert tables.untrained_models(utility) == ["cifar10 · convnet-16 · iid"]
-    assert [table.title for table in tables.utility_tables(utility)] == ["mnist"]
+    training = synthetic.training_table()
+    assert tables.untrained_models(training) == ["cifar10 · convnet-16 · iid"]
+    assert [table.title for table in tables.training_tables(training)] == ["mnist"]
 
 
 def test_counts_and_times(small):
-    attacks, utility = small
+    attacks, training = small
     attacks.loc[0, "diverged"] = True
     attacks.loc[1, "diverged"] = True  # the second restart, which was not chosen
-    counts = summary(attacks, utility)
+    counts = summary(attacks, training)
     assert counts == {"models trained": 6, "attacks on a target": 27, "diverged": 1, "seeds": 2}
-    assert dict(times(attacks, utility)) == {
+    assert dict(times(attacks, training)) == {
         "local training (defense included)": "18.0 s",
         "defense inside training": "4.50 s",
         "evaluation": "9.00 s",
@@ -258,8 +259,8 @@ def test_counts_and_times(small):
 
 
 def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
-    utility = synthetic.utility_table((("cifar10", "convnet-16", "iid", 0),))
-    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], utility, CLAIMED[:0], without_rows(), [], {})
+    training = synthetic.training_table((("cifar10", "convnet-16", "iid", 0),))
+    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], training, CLAIMED[:0], without_rows(), [], {})
     assert "No attack was run." in text
     assert "No model was trained." in text
     assert ">Theory<" not in text

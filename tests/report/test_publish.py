@@ -17,7 +17,7 @@ from fldrep.report.record import record_of
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 FIGURES = ("privacy_utility", "reconstructions")  # two of those that the page shows
 
@@ -51,14 +51,14 @@ def test_what_is_no_page_is_named(tmp_path, text, told):
 
 def test_rows_are_published_as_they_are_and_csv_says_the_same(published):
     folder = published.published
-    for table in (ATTACKS, UTILITY, CONVERGENCE):
+    for table in (ATTACKS, TRAINING, CONVERGENCE):
         whole = table.read(published.metrics / f"{table.name}.parquet")
         pd.testing.assert_frame_equal(table.read(folder / f"{table.name}.parquet"), whole)
     assert not list(folder.glob("leakage*"))  # it has no rows
-    utility = UTILITY.read(folder / "utility.parquet")
-    read = pd.read_csv(folder / "utility.csv", keep_default_na=False, na_values={"rate": "", "std": ""})
-    assert list(read["defense"]) == list(utility["defense"])
-    np.testing.assert_allclose(read["test_accuracy"], utility["test_accuracy"], rtol=1e-5)
+    training = TRAINING.read(folder / "training.parquet")
+    read = pd.read_csv(folder / "training.csv", keep_default_na=False, na_values={"rate": "", "std": ""})
+    assert list(read["defense"]) == list(training["defense"])
+    np.testing.assert_allclose(read["test_accuracy"], training["test_accuracy"], rtol=1e-5)
     claims = CLAIMS.read(published.reports / "claims.parquet")
     assert len(pd.read_csv(folder / "claims.csv")) == len(claims)
     assert (folder / "claims.html").read_text() == claims_page("small", claims)
@@ -98,7 +98,7 @@ def test_what_made_them_is_told(published):
     assert told["machine"] == "linux, a <fast> processor, 2 cores"
     assert told["devices"] == ["cpu float32"]
     assert told["rows"] == {
-        **{"attacks": 108, "utility": 9, "leakage": 0, "certificate": 0},
+        **{"attacks": 108, "training": 9, "leakage": 0, "certificate": 0},
         **{"convergence": 32, "accounting": 0},
     }
     assert told["seconds"]["attack dlg"] == 162.0

@@ -9,16 +9,16 @@ import pytest
 
 from fldrep.errors import DataError
 from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.attack_runs import ATTEMPTS
+from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.attacks import ATTACKS, IMAGE_METRICS
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
 from fldrep.tables.table import Column, Table
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
-TABLES = [SHARDS, UTILITY, ATTEMPTS, ATTACKS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING]
+TABLES = [SHARDS, TRAINING, ATTACK_RUNS, ATTACKS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING]
 SMALL = Table(
     "small",
     3,
@@ -157,8 +157,8 @@ def test_the_file_tells_units_and_meanings_to_any_reader(tmp_path, table):
 
 def test_the_attack_table_names_what_identifies_a_row_and_what_judges_it():
     identity = {"dataset", "model", "partition", "defense", "rule", "rate", "round", "attack", "label_strategy", "seed"}
-    identity |= {"target", "restart", "chosen"}
+    identity |= {"target", "restart", "is_best_restart"}
     outcome = {"gradient_distance", "iterations", "diverged", "recovered", "label", "label_found"}
-    outcome |= {"live_rate", "energy_removed", "runtime_s", "device", "chunk", "code"}
+    outcome |= {"live_pruned", "norm2_removed", "runtime_s", "device", "problems_at_once", "code"}
     lines = {f"{prefix}{metric}" for prefix in ("", "grey_", "class_mean_") for metric in IMAGE_METRICS}
     assert identity | outcome | lines <= set(ATTACKS.names)

@@ -11,7 +11,7 @@ from fldrep.config.train import TrainSettings
 from fldrep.errors import ConfigError, DataError
 from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.storage.imageset import ImageSet
-from fldrep.storage.places import Block, Deal, Run
+from fldrep.storage.places import Block, Run, Split
 from fldrep.storage.tensors import write_tensors
 from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.certificate import CERTIFICATE
@@ -106,7 +106,7 @@ def test_reconstructions_of_other_targets(files):
 def convergence_table(files, **options):
     paths = [files / "images.safetensors", files / "shards.parquet", files / "out.parquet"]
     given = {"clients": 3, "images_per_client": 10, "rounds": 20, "moments": 3, "repetitions": 2, **options}
-    convergence_job(Deal("mnist", "iid", 0), ConvergenceSettings(partitions=["iid"], **given), *paths)
+    convergence_job(Split("mnist", "iid", 0), ConvergenceSettings(partitions=["iid"], **given), *paths)
     return CONVERGENCE.read(paths[-1])
 
 

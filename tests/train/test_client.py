@@ -34,7 +34,7 @@ def test_update_of_one_full_batch_step_is_the_gradient_an_attack_sees(small, len
     "defense",
     [
         {"method": "soteria", "rate": 0.0},
-        {"method": "soteria", "rate": 0.0, "pruned": "representation"},
+        {"method": "soteria", "rate": 0.0, "prune": "representation"},
         {"method": "compression", "rate": 0.0},
         {"method": "gaussian", "std": 0.0},
         {"method": "laplace", "std": 0.0},
@@ -44,7 +44,7 @@ def test_update_of_one_full_batch_step_is_the_gradient_an_attack_sees(small, len
 @pytest.mark.parametrize("name", ["lenet", "normed"])
 def test_a_defense_of_strength_zero_is_no_defense(small, defense, name, request):
     model = request.getfixturevalue(name)
-    scores = {"train_scores": "exact"} if defense["method"] == "soteria" and name == "normed" else {}
+    scores = {"norm_estimator": "exact"} if defense["method"] == "soteria" and name == "normed" else {}
     settings = DefenseSettings(**defense, **scores)
     plain = small.train(model)
     zero = small.train(model, settings)
@@ -112,8 +112,8 @@ def test_soteria_masks_columns_of_the_last_weight_and_nothing_else(small, lenet)
     for name, value in clean.tensors.items():
         expected = value * kept if name == "head.weight" else value
         torch.testing.assert_close(masked.tensors[name], expected, rtol=1e-9, atol=1e-11)
-    assert masked.report.live_rate == pytest.approx(0.5)
-    assert clean.report.live_rate is None
+    assert masked.report.nonzero_pruned == pytest.approx(0.5)
+    assert clean.report.nonzero_pruned is None
     assert masked.report.defense_s > clean.report.defense_s
 
 
@@ -140,7 +140,7 @@ def test_pruning_the_representation_is_the_gradient_of_the_pruned_loss(lenet):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 def test_random_scores_are_drawn_by_name(small, lenet):
-    defense = DefenseSettings(method="soteria", rate=0.5, train_scores="jvp")
+    defense = DefenseSettings(method="soteria", rate=0.5, norm_estimator="jvp")
     one, same = sent_by(small, lenet, defense), sent_by(small, lenet, defense)
     other = sent_by(small, lenet, defense, name="other")
     masks = [sent.tensors["head.weight"].ne(0).any(0) for sent in (one, same, other)]
@@ -149,7 +149,7 @@ def test_random_scores_are_drawn_by_name(small, lenet):
 
 
 def test_masks_do_not_touch_batch_norm(small, normed):
-    defense = DefenseSettings(method="soteria", rate=0.5, train_scores="exact")
+    defense = DefenseSettings(method="soteria", rate=0.5, norm_estimator="exact")
     clean = sent_by(small, normed)
     masked = sent_by(small, normed, defense)
     for name, _ in normed.named_buffers():

@@ -13,7 +13,7 @@ from fldrep.models.model import build_model
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet
 from fldrep.tables.columns import RUN
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 from fldrep.train.client import Report, Sent
 from fldrep.train.fedavg import server_step, weighted_mean
 from fldrep.train.federation import local_lr, sampled_clients
@@ -108,7 +108,7 @@ def test_one_client_with_one_step_is_plain_gradient_descent(small, lenet):
 
 
 def report(images):
-    return Report(images=images, train_s=1.0, defense_s=0.5, sent_bytes=4, live_rate=None)
+    return Report(images=images, train_s=1.0, defense_s=0.5, sent_bytes=4, nonzero_pruned=None)
 
 
 def test_mean_is_weighted_by_images_and_rounds_counts():
@@ -163,12 +163,12 @@ def test_the_given_model_and_the_global_random_state_stay(small, normed):
 def test_rows_are_the_columns_of_the_table(small, lenet, tmp_path):
     trained = small.train(lenet, DefenseSettings(method="soteria", rate=0.5))
     identity = [column.name for column in RUN]
-    added_by_the_job = {"train_scores": "variance", "agreement": None, "code": "c"}
-    assert {*trained.history[0]} == {*UTILITY.names} - {*identity, *added_by_the_job}
+    added_by_the_job = {"norm_estimator": "variance", "agreement": None, "code": "c"}
+    assert {*trained.history[0]} == {*TRAINING.names} - {*identity, *added_by_the_job}
     run = {"dataset": "d", "model": "m", "partition": "p", "defense": "s", "method": "soteria", "rule": "ratio"}
     run |= {"rate": 0.5, "std": None, "seed": 0} | added_by_the_job
-    UTILITY.write([{**run, **row} for row in trained.history], tmp_path / "history.parquet")
-    assert UTILITY.read(tmp_path / "history.parquet")["round"].tolist() == [0, 1, 2]
+    TRAINING.write([{**run, **row} for row in trained.history], tmp_path / "training.parquet")
+    assert TRAINING.read(tmp_path / "training.parquet")["round"].tolist() == [0, 1, 2]
     first = trained.history[0]
     assert (first["clients"], first["train_s"], first["update_norm"], first["lr"]) == (0, 0.0, None, None)
     assert (trained.history[1]["clients"], trained.history[1]["test_images"]) == (3, 40)

@@ -11,7 +11,7 @@ from fldrep.models.model import build_model
 from fldrep.storage.places import Run
 from fldrep.storage.tensors import read_metadata
 from fldrep.tables.shards import SHARDS
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 from fldrep.train import job as job_module
 from fldrep.train.job import train_run
 
@@ -25,7 +25,7 @@ JOB = TrainJob(
 
 @pytest.fixture
 def files(data, shards, tmp_path):
-    paths = {name: tmp_path / name for name in ("images", "shards", "history", "checkpoints")}
+    paths = {name: tmp_path / name for name in ("images", "shards", "training", "checkpoints")}
     data.write(paths["images"], {})
     rows = [
         {"client": client, "index": int(i), "label": int(data.train_labels[i])}
@@ -38,7 +38,7 @@ def files(data, shards, tmp_path):
 
 def test_a_job_writes_its_history_and_checkpoints(files, data):
     train_run(RUN, JOB, **files, code="abc")
-    history = UTILITY.read(files["history"])
+    history = TRAINING.read(files["training"])
     assert history["round"].tolist() == [0, 1, 2]
     first = history.iloc[1]
     assert (first["model"], first["defense"], first["method"], first["std"], first["seed"], first["code"]) == (
@@ -62,8 +62,8 @@ def test_a_job_writes_its_history_and_checkpoints(files, data):
 
 def test_a_job_killed_before_its_end_goes_on(files, monkeypatch):
     train_run(RUN, JOB, **files)
-    expected = UTILITY.read(files["history"])
-    for name in ("history", "checkpoints"):
+    expected = TRAINING.read(files["training"])
+    for name in ("training", "checkpoints"):
         files[name].unlink()
     steady = job_module.train
 
@@ -81,7 +81,9 @@ def test_a_job_killed_before_its_end_goes_on(files, monkeypatch):
     assert files["checkpoints"].with_name("checkpoints.resume.safetensors").exists()
     train_run(RUN, JOB, **files, workers=2)
     seconds = ["train_s", "defense_s", "evaluate_s"]
-    pd.testing.assert_frame_equal(UTILITY.read(files["history"]).drop(columns=seconds), expected.drop(columns=seconds))
+    pd.testing.assert_frame_equal(
+        TRAINING.read(files["training"]).drop(columns=seconds), expected.drop(columns=seconds)
+    )
     assert {path.name for path in files["images"].parent.iterdir()} == {*files}
 
 
@@ -110,16 +112,16 @@ def test_normalisation_follows_the_model_settings(files, monkeypatch):
 def test_accuracy_is_measured_on_as_many_test_images_as_asked(files):
     few = JOB.model_copy(update={"train": JOB.train.model_copy(update={"test_images": 7})})
     train_run(RUN, few, **files)
-    assert set(UTILITY.read(files["history"])["test_images"]) == {7}
+    assert set(TRAINING.read(files["training"])["test_images"]) == {7}
 
 
 def test_the_fast_masks_agreement_with_the_exact_one_is_recorded_at_checkpoints(files):
     defense = DefenseSettings(method="soteria", rate=0.5)
     train_run(RUN, JOB.model_copy(update={"defense": defense}), **files)
-    history = UTILITY.read(files["history"]).set_index("round")
-    assert set(history["train_scores"]) == {"variance"}
+    history = TRAINING.read(files["training"]).set_index("round")
+    assert set(history["norm_estimator"]) == {"variance"}
     assert history["agreement"].isna().tolist() == [False, True, False]
     assert (history["agreement"].dropna() > 0.8).all()  # chance is 0.5
-    exact = DefenseSettings(method="soteria", rate=0.5, train_scores="exact")
+    exact = DefenseSettings(method="soteria", rate=0.5, norm_estimator="exact")
     train_run(RUN, JOB.model_copy(update={"defense": exact}), **files)
-    assert UTILITY.read(files["history"])["agreement"].isna().all()
+    assert TRAINING.read(files["training"])["agreement"].isna().all()

@@ -12,7 +12,7 @@ from fldrep.config.defenses import DefenseSettings
 from fldrep.config.train import TrainSettings
 from fldrep.storage.tensors import read_metadata, write_tensors
 from fldrep.train.resume import Progress, load_progress, run_key, save_progress
-from fldrep.train.workers import crew
+from fldrep.train.workers import client_pool
 
 SETTINGS = TrainSettings(rounds=5, checkpoints=[0, 2, 5], fraction=0.6, batch_size=5, lr=0.2)
 DEFENSE = DefenseSettings(method="laplace", std=0.01)
@@ -123,7 +123,7 @@ def tell_and_sleep(site, state, number):
 
 def parent_of_sleepers(told):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-    with crew(2, SimpleNamespace(model=SimpleNamespace(head=torch.nn.Linear(1, 1)), told=told)) as call:
+    with client_pool(2, SimpleNamespace(model=SimpleNamespace(head=torch.nn.Linear(1, 1)), told=told)) as call:
         list(call(tell_and_sleep, {}, [(0,), (1,)]))
 
 

@@ -34,7 +34,7 @@ def test_every_config_plans_the_jobs_of_its_grid(snakemake, tmp_path, path):
     found = snakemake("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
     assert found.code == 0, found.text[-3000:]
     jobs = grid_of(read_config(one_seed))
-    dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs} | {astuple(deal) for deal in jobs.deals}
+    dealt = {(run.dataset, run.partition, run.seed) for run in jobs.runs} | {astuple(split) for split in jobs.splits}
     assert counted(found.text) == {
         "data": len({dataset for dataset, _, _ in dealt}),
         "partition": len(dealt),
@@ -84,7 +84,7 @@ def test_one_figure_as_target_plans_no_other_figure_and_no_page(snakemake, tmp_p
 
 
 def test_one_training_run_as_target_plans_its_data_and_nothing_else(snakemake, tmp_path):
-    target = "results/tiny/train/mnist/lenet/iid/none/seed-0/history.parquet"
+    target = "results/tiny/train/mnist/lenet/iid/none/seed-0/training.parquet"
     found = snakemake(target, "--summary", "--configfile", TINY, folder=tmp_path)
     assert {rule: len(outputs) for rule, outputs in found.jobs.items()} == {"data": 1, "partition": 1, "train": 2}
 

@@ -11,7 +11,7 @@ import yaml
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
 from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.training import UTILITY
+from fldrep.tables.training import TRAINING
 
 TINY = Path(__file__).with_name("tiny.yaml")
 EVERY_ATTACK = {"none/dlg/0", "soteria-60/dlg/0", "none/gs/0", "soteria-60/gs/0", "soteria-60/gs-masked/0"}
@@ -24,14 +24,14 @@ OF_REPRESENTATIONS = {"leakage", "certificate"}
 def test_the_chain_makes_tables_figures_and_the_page(finished):
     attacks = ATTACKS.read(finished.folder / "results/tiny/metrics/attacks.parquet")
     assert len(attacks) == 5 * 2
-    assert attacks["chosen"].all()
+    assert attacks["is_best_restart"].all()
     assert set(attacks["attack"]) == {"dlg", "gs", "gs-masked"}
     assert (attacks["iterations"] <= 2).all()
     assert (attacks.groupby("target")["index"].nunique() == 1).all(), "the same targets under every defense and attack"
     assert attacks["grey_mse"].between(0.1, 3).all()
-    utility = UTILITY.read(finished.folder / "results/tiny/metrics/utility.parquet")
-    assert {"/".join(row) for row in utility[["model", "defense"]].values} == EVERY_TRAINING
-    assert sorted(utility.loc[utility["model"] == "lenet", "round"]) == [0, 0, 1, 1]
+    training = TRAINING.read(finished.folder / "results/tiny/metrics/training.parquet")
+    assert {"/".join(row) for row in training[["model", "defense"]].values} == EVERY_TRAINING
+    assert sorted(training.loc[training["model"] == "lenet", "round"]) == [0, 0, 1, 1]
     for figure in DRAWN:
         png = (finished.folder / f"reports/tiny/figures/{figure}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
@@ -195,7 +195,7 @@ EDITS = {
     "theory/convergence.py": ({"convergence", *LATER}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),
     "analysis/rows.py": ({"figures", "claims", "report"}, set(), set()),
-    "attack/strongest.py": (set(), set(), set()),
+    "attack/ensemble.py": (set(), set(), set()),
     "defenses/soteria/prune.py": (
         {"train", "attack", *OF_REPRESENTATIONS, *LATER},
         UNDER_SOTERIA,

@@ -4,7 +4,7 @@ rule attack:
         shards=SHARDS,
         checkpoints=CHECKPOINTS,
     output:
-        attempts=ATTEMPTS,
+        attack_runs=ATTACK_RUNS,
         reconstructions=RECONSTRUCTIONS,
     log:
         f"{LOGS}/attack/{places.BLOCK}.log",
@@ -23,7 +23,7 @@ rule attack:
     shell:
         "python -m fldrep attack --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --sent {wildcards.sent} --attack {wildcards.attack} "
+        "--round {wildcards.round} --update-kind {wildcards.update_kind} --attack {wildcards.attack} "
         "--block {wildcards.block} --settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
-        "--checkpoints {input.checkpoints:q} --attempts {output.attempts:q} "
+        "--checkpoints {input.checkpoints:q} --attack-runs {output.attack_runs:q} "
         "--reconstructions {output.reconstructions:q} --code {params.code} > {log:q} 2>&1"

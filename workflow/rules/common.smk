@@ -18,7 +18,7 @@ from fldrep.plan.digest import code_digest, text_digest
 from fldrep.plan.estimate import estimate
 from fldrep.plan.grid import grid_of, summary
 from fldrep.plan import jobs
-from fldrep.plan.leftovers import take_over
+from fldrep.plan.leftovers import claim_workdir
 from fldrep.storage import places
 from fldrep.storage.cache import share_cache
 from fldrep.storage.places import Block, Run
@@ -37,9 +37,9 @@ LOGS = f"logs/{CONFIG.name}"
 (
     IMAGES,
     SHARDS,
-    HISTORY,
+    TRAINING,
     CHECKPOINTS,
-    ATTEMPTS,
+    ATTACK_RUNS,
     RECONSTRUCTIONS,
     LEAKAGE,
     CERTIFICATE,
@@ -50,9 +50,9 @@ LOGS = f"logs/{CONFIG.name}"
     for pattern in (
         places.IMAGES,
         places.SHARDS,
-        places.HISTORY,
+        places.TRAINING,
         places.CHECKPOINTS,
-        places.ATTEMPTS,
+        places.ATTACK_RUNS,
         places.RECONSTRUCTIONS,
         places.LEAKAGE,
         places.CERTIFICATE,
@@ -64,14 +64,14 @@ LOGS = f"logs/{CONFIG.name}"
 # A run that was killed leaves jobs and locks; the next one, but for a dry run, clears them.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     try:
-        for line in take_over(Path.cwd(), [RESULTS, REPORTS]):
+        for line in claim_workdir(Path.cwd(), [RESULTS, REPORTS]):
             print(line, file=sys.stderr)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
 # What claims are judged on and the page shows, and the config as a command names it in the workflow's folder.
 CLAIM_TABLES = (
     "attacks",
-    "utility",
+    "training",
     "leakage",
     "certificate",
     "convergence",
@@ -102,7 +102,7 @@ wildcard_constraints:
     model="[a-z0-9-]+",
     partition="[a-z0-9-]+",
     defense="[a-z0-9-]+",
-    sent="[a-z0-9-]+",
+    update_kind="[a-z0-9-]+",
     attack="[a-z0-9-]+",
     seed=r"\d+",
     round=r"\d+",
@@ -140,7 +140,7 @@ def block_of(wildcards):
     return Block(
         run_of(wildcards),
         int(wildcards.round),
-        wildcards.sent,
+        wildcards.update_kind,
         wildcards.attack,
         int(wildcards.block),
     )

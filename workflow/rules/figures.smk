@@ -1,7 +1,7 @@
 rule figures:
     input:
         attacks=rules.metrics.output.attacks,
-        utility=rules.metrics.output.utility,
+        training=rules.metrics.output.training,
         gallery=rules.metrics.output.gallery,
         leakage=rules.metrics.output.leakage,
         certificate=rules.metrics.output.certificate,
@@ -25,6 +25,6 @@ rule figures:
     params:
         code=lambda wildcards: code_digest(f"fldrep.figures.{wildcards.figure}"),
     shell:
-        "python -m fldrep figures --figure {wildcards.figure} --attacks {input.attacks:q} --utility {input.utility:q} "
+        "python -m fldrep figures --figure {wildcards.figure} --attacks {input.attacks:q} --training {input.training:q} "
         "--gallery {input.gallery:q} --leakage {input.leakage:q} --certificate {input.certificate:q} "
         "--convergence {input.convergence:q} --out {output:q} > {log:q} 2>&1"

@@ -1,13 +1,13 @@
 rule metrics:
     input:
-        [block.path(ATTEMPTS) for block in GRID.blocks()],
+        [block.path(ATTACK_RUNS) for block in GRID.blocks()],
         [block.path(RECONSTRUCTIONS) for block in GRID.blocks()],
-        [run.path(HISTORY) for run in GRID.runs],
+        [run.path(TRAINING) for run in GRID.runs],
         [IMAGES.format(dataset=dataset) for dataset in GRID.datasets()],
         [f"{RESULTS}/{file}" for files in GRID.analyses().values() for file in files],
     output:
         attacks=f"{RESULTS}/metrics/attacks.parquet",
-        utility=f"{RESULTS}/metrics/utility.parquet",
+        training=f"{RESULTS}/metrics/training.parquet",
         gallery=f"{RESULTS}/metrics/gallery.safetensors",
         leakage=f"{RESULTS}/metrics/leakage.parquet",
         certificate=f"{RESULTS}/metrics/certificate.parquet",
@@ -28,6 +28,6 @@ rule metrics:
         code=code_digest("fldrep.metrics.collect"),
     shell:
         "python -m fldrep metrics --settings {params.settings:q} --results {params.results:q} "
-        "--attacks {output.attacks:q} --utility {output.utility:q} --gallery {output.gallery:q} "
+        "--attacks {output.attacks:q} --training {output.training:q} --gallery {output.gallery:q} "
         "--leakage {output.leakage:q} --certificate {output.certificate:q} --convergence {output.convergence:q} "
         "--accounting {output.accounting:q} > {log:q} 2>&1"

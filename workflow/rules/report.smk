@@ -21,7 +21,7 @@ rule claims:
         code=code_digest("fldrep.report.claims"),
     shell:
         "python -m fldrep claims --settings {params.settings:q} --config-file {params.config_file:q} "
-        "--attacks {input.attacks:q} --utility {input.utility:q} --leakage {input.leakage:q} "
+        "--attacks {input.attacks:q} --training {input.training:q} --leakage {input.leakage:q} "
         "--certificate {input.certificate:q} --convergence {input.convergence:q} --accounting {input.accounting:q} "
         "--table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
 
@@ -48,6 +48,6 @@ rule report:
         text=text_digest(CAPTIONS, TEMPLATES),
         code=code_digest("fldrep.report.page"),
     shell:
-        "python -m fldrep report --settings {params.settings:q} --attacks {input.attacks:q} --utility {input.utility:q} "
+        "python -m fldrep report --settings {params.settings:q} --attacks {input.attacks:q} --training {input.training:q} "
         "--claims {input.claims:q} --leakage {input.leakage:q} --certificate {input.certificate:q} "
         "--convergence {input.convergence:q} --accounting {input.accounting:q} --out {output:q} {input.figures:q} > {log:q} 2>&1"

@@ -56,7 +56,7 @@ rule certificate:
     shell:
         "python -m fldrep certificate --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --sent {wildcards.sent} --attack {wildcards.attack} "
+        "--round {wildcards.round} --update-kind {wildcards.update_kind} --attack {wildcards.attack} "
         "--block {wildcards.block} --settings {params.settings:q} --images {input.images:q} --checkpoints {input.checkpoints:q} "
         "--reconstructions {input.reconstructions:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
 

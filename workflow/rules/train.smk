@@ -3,7 +3,7 @@ rule train:
         images=IMAGES,
         shards=SHARDS,
     output:
-        history=HISTORY,
+        training=TRAINING,
         checkpoints=CHECKPOINTS,
     log:
         f"{LOGS}/train/{places.RUN}.log",
@@ -22,5 +22,5 @@ rule train:
         "python -m fldrep train --dataset {wildcards.dataset} --model {wildcards.model} "
         "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
         "--settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
-        "--history {output.history:q} --checkpoints {output.checkpoints:q} "
+        "--training {output.training:q} --checkpoints {output.checkpoints:q} "
         "--code {params.code} --threads {threads} > {log:q} 2>&1"

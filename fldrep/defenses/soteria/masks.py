@@ -27,13 +27,13 @@ def column_mask(
 
 
 def training_mask(model: Model, images: Tensor, settings: DefenseSettings, generator: torch.Generator) -> Tensor:
-    """One mask for a local step, from the estimator `settings.train_scores`. Shape: (B, C, H, W) -> (F,) bool.
+    """One mask for a local step, from the estimator `settings.norm_estimator`. Shape: (B, C, H, W) -> (F,) bool.
 
     No gradient is recorded. Batch norm uses its running statistics, whatever its mode, and is left as it was. The rule
     `inverse` has no estimator: it takes the whole Jacobian of every image.
     """
-    options = {"generator": generator, "directions": 16} if settings.train_scores == "jvp" else {}
-    return update_masks(model, images.unsqueeze(0), settings.rate, settings.rule, settings.train_scores, **options)[0]
+    options = {"generator": generator, "directions": 16} if settings.norm_estimator == "jvp" else {}
+    return update_masks(model, images.unsqueeze(0), settings.rate, settings.rule, settings.norm_estimator, **options)[0]
 
 
 def update_masks(

@@ -39,7 +39,7 @@ def prune_update(update: Update, settings: DefenseSettings, client: Client) -> U
         sums = [pruned_steps(client.model, *one, settings, client.local) for one in zip(images, labels, strict=True)]
         return Update({name: torch.stack([one[name] for one in sums]) for name in update}, settings.defended_layers)
     kept = update_masks(client.model, images, settings.rate, settings.rule)
-    if settings.pruned == "representation":
+    if settings.prune == "representation":
         return Update(masked_gradients(client.model, images, labels, kept), settings.defended_layers)
     return Update(with_columns(update, kept), settings.defended_layers)
 

@@ -22,14 +22,14 @@ def effective_rates(features: Tensor, live: Tensor, mask: Tensor) -> tuple[Tenso
     pruned = ~mask.expand_as(alive)
     energy = batched.square().sum(1)
     tiny = torch.finfo(energy.dtype).tiny
-    live_rate = (alive & pruned).sum(1) / alive.sum(1).clamp_min(1)
-    return live_rate, (energy * pruned).sum(1) / energy.sum(1).clamp_min(tiny)
+    live_pruned = (alive & pruned).sum(1) / alive.sum(1).clamp_min(1)
+    return live_pruned, (energy * pruned).sum(1) / energy.sum(1).clamp_min(tiny)
 
 
 def rates_of_update(update: Update, model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
     """Effective rates of updates as sent: a column of the last layer that is zero throughout counts as pruned.
 
-    Shapes: update {name: (N, *shape)}, images (N, C, H, W) or (N, B, C, H, W) -> live_rate (N,), energy_removed (N,).
+    Shapes: update {name: (N, *shape)}, images (N, C, H, W) or (N, B, C, H, W) -> live_pruned (N,), norm2_removed (N,).
     """
     batches, _ = as_batches(images, images.new_zeros(len(images)))
     flat = batches.flatten(0, 1)

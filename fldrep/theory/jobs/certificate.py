@@ -42,6 +42,6 @@ def certificate_job(
     masks = update_masks(model, originals.unsqueeze(1), job.defense.rate, job.defense.rule)
     box = to_input(torch.zeros_like(originals[:1])), to_input(torch.ones_like(originals[:1]))
     rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box)
-    names = {"round": where.round, "sent": where.sent, "attack": where.attack}
+    names = {"round": where.round, "update_kind": where.update_kind, "attack": where.attack}
     shared = {**run.columns(job.defense), **names, "code": code}
     CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], out)

@@ -11,14 +11,14 @@ from fldrep.errors import DataError
 from fldrep.models.model import build_model
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
-from fldrep.storage.places import Deal
+from fldrep.storage.places import Split
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.shards import SHARDS
 from fldrep.theory.convergence import convergence_rows
 
 
 def convergence_job(
-    deal: Deal, settings: ConvergenceSettings, images: Path, shards: Path, out: Path, code: str = ""
+    split: Split, settings: ConvergenceSettings, images: Path, shards: Path, out: Path, code: str = ""
 ) -> None:
     """Table `convergence`: softmax regression on pixels of the first clients' first images, averaged over squares.
 
@@ -33,7 +33,7 @@ def convergence_job(
         pixels.view(clients, each, *pixels.shape[1:]),
         data.train_labels[positions],
         masks=masks_of(settings.rates),
-        generator_of=lambda what: generator("convergence", what, *vars(deal).values()),
+        generator_of=lambda what: generator("convergence", what, *vars(split).values()),
         mu=settings.mu,
         local_steps=settings.local_steps,
         sampled=settings.sampled,
@@ -42,7 +42,7 @@ def convergence_job(
         repetitions=settings.repetitions,
         batch_size=settings.batch_size,
     )
-    CONVERGENCE.write([{**vars(deal), **row, "code": code} for row in rows], out)
+    CONVERGENCE.write([{**vars(split), **row, "code": code} for row in rows], out)
 
 
 def masks_of(rates: list[float]) -> dict[str, tuple[str, float]]:

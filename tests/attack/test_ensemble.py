@@ -4,9 +4,9 @@ import torch
 import fldrep
 from fldrep.attack import attack_settings
 from fldrep.attack.engine import distances_at
+from fldrep.attack.ensemble import MEMBERS, _best, member_settings
 from fldrep.attack.masks import what_survives
 from fldrep.attack.problem import Reconstruction
-from fldrep.attack.strongest import MEMBERS, _best, member_settings
 from fldrep.models.updates import HEAD_WEIGHT, Update
 
 
@@ -41,8 +41,8 @@ def test_each_restart_is_the_member_of_least_common_cost():
 )
 def test_it_is_at_least_as_close_as_every_member(defended, refused, lenet):
     shared = shared_of(lenet, defended)
-    best = fldrep.reconstruct(lenet.model, shared, lenet.labels, "strongest", 20, restarts=2)
-    settings = attack_settings("strongest", iterations=20, restarts=2)
+    best = fldrep.reconstruct(lenet.model, shared, lenet.labels, "ensemble", 20, restarts=2)
+    settings = attack_settings("ensemble", iterations=20, restarts=2)
     comparison = what_survives(defended)
     for name in MEMBERS.keys() - refused:
         own = member_settings(settings, name).model_dump(exclude={"preset", "labels"}, exclude_none=True)
@@ -67,7 +67,7 @@ def test_the_common_cost_is_the_distance_that_gs_reports(lenet):
 
 
 def test_every_member_may_evaluate_the_gradient_as_often():
-    settings = attack_settings("strongest", iterations=400, restarts=3)
+    settings = attack_settings("ensemble", iterations=400, restarts=3)
     for name in MEMBERS:
         one = member_settings(settings, name)
         assert one.iterations * (one.inner_iterations or 1) == 400

@@ -24,7 +24,7 @@ MEMBERS: dict[str, Attack] = {
 }
 
 
-def strongest(
+def ensemble(
     model: Model,
     seen: Mapping[str, Tensor],
     labels: Tensor | None,
@@ -101,4 +101,4 @@ def _best(found: dict[str, Reconstruction], costs: dict[str, Tensor], initial: T
     )
 
 
-PRESETS = {"strongest": strongest}
+PRESETS = {"ensemble": ensemble}
