@@ -5,7 +5,7 @@ The names below are the package's Python face. They are imported on first use, s
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _FACE = {
     "read_photo": "fldrep.data.photo",
@@ -16,6 +16,17 @@ _FACE = {
     "column_mask": "fldrep.defenses.soteria.masks",
     "reconstruct": "fldrep.attack",
     "compare": "fldrep.metrics.images",
+    "defense": "fldrep.registry",
+    "model": "fldrep.registry",
+    "dataset": "fldrep.registry",
+    "metric": "fldrep.registry",
+    "objective": "fldrep.registry",
+    "regulariser": "fldrep.registry",
+    "optimiser": "fldrep.registry",
+    "load_plugins": "fldrep.registry",
+    "Defense": "fldrep.defenses.defense",
+    "Section": "fldrep.config.section",
+    "option": "fldrep.config.section",
 }
 __all__ = [*_FACE]
 

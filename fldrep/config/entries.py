@@ -1,0 +1,87 @@
+"""Sections that depend on what is registered: the settings of an entry, and a section whose kind a key tells."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import ValidationError, create_model
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+
+from fldrep import registry
+from fldrep.config.section import Section
+
+_SETTINGS: dict[tuple[object, ...], type[Section]] = {}
+
+
+def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -> type[Section]:
+    """The settings of an entry as a section; `key` holds the entry's name, and `base` the keys that all entries share.
+
+    They are the class attribute `Settings` of a class, or the annotated keyword-only parameters of a function.
+    Errors: `UnknownName`.
+    """
+    value = registry.value(kind, name)
+    made = _SETTINGS.get((kind, name, value))
+    if made is None:
+        own = getattr(value, "Settings", None)
+        fields: dict[str, Any] = {key: (Literal[name], name)}
+        if own is None and not inspect.isclass(value):
+            fields |= keywords_of(value)
+        bases = base if own is None or own is Section else (own, base)
+        title = "".join(part.capitalize() for part in name.split("-"))
+        made = create_model(f"{title}Settings", __base__=bases, __doc__=inspect.getdoc(value), **fields)
+        _SETTINGS[kind, name, value] = made
+    return made
+
+
+def keywords_of(function: Callable) -> dict[str, tuple[Any, Any]]:
+    """The annotated keyword-only parameters of a function with their defaults, as pydantic takes fields."""
+    found = {}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            required = parameter.default is inspect.Parameter.empty
+            found[name] = (parameter.annotation, ... if required else parameter.default)
+    return found
+
+
+class OneOf:
+    """Annotates a section that is one of a kind's entries, which its key tells: a union of what is registered now.
+
+    `default` is the entry meant where the key is absent; None: the key is required.
+    """
+
+    def __init__(self, kind: str, key: str, base: type[Section], default: str | None = None):
+        self.kind, self.key, self.base, self.default = kind, key, base, default
+
+    def section(self, name: str) -> type[Section]:
+        """The settings of the entry of a name."""
+        return settings_of(self.kind, name, self.key, self.base)
+
+    def validate(self, given: Any) -> Section:
+        """A section of the entry that `given` names. Errors: `ValidationError` with the place of each fault."""
+        if isinstance(given, self.base):
+            return given
+        if not isinstance(given, dict):
+            raise PydanticCustomError("dict_type", "Input should be a section with keys")
+        name = given.get(self.key, self.default)
+        known = registry.entries(self.kind)
+        if not isinstance(name, str) or name not in known:
+            raise ValidationError.from_exception_data(self.kind, [self._unknown(name, [*known])])
+        return self.section(name).model_validate(given)
+
+    def _unknown(self, name: Any, known: list[str]) -> InitErrorDetails:
+        if name is None:
+            return InitErrorDetails(type="missing", loc=(self.key,), input=name)
+        *first, last = (repr(one) for one in known)
+        expected = f"{', '.join(first)} or {last}" if first else last
+        return InitErrorDetails(type="literal_error", loc=(self.key,), input=name, ctx={"expected": expected})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:  # noqa: D105
+        return core_schema.no_info_plain_validator_function(
+            self.validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda section, info: section.model_dump(mode=info.mode, exclude_none=info.exclude_none), info_arg=True
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: D105
+        return {"oneOf": [handler(self.section(name).__pydantic_core_schema__) for name in registry.entries(self.kind)]}
