@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import images, network, seconds, step_seconds
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.defenses.jacobian import feature_norms
 from fldrep.models.model import build_model
@@ -54,7 +54,7 @@ def test_against_clients(report):
 
     def a_round(clients: int) -> float:
         shards = list(torch.arange(32 * clients).split(32))
-        settings, none = TrainSettings(fraction=1.0), DefenseSettings()
+        settings, none = TrainSettings(fraction=1.0), defense_settings()
         of = Federation(model, data, shards, settings, none, normalisation_for(1), ("data", "lenet", "iid", 0), "none")
         with client_pool(1, of) as call:
             return seconds(lambda: train_round(call, of, copy_of(model.state_dict()), 1))

@@ -9,7 +9,7 @@ import torch
 from benchmarks import twins
 from benchmarks.measuring import network, seconds
 from fldrep.config.data import DataSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.data.datasets import load_arrays
 from fldrep.defenses.jacobian import features_and_norms
@@ -55,7 +55,7 @@ def shards(clients: int, each: int) -> list[torch.Tensor]:
     return list(torch.randperm(clients * each, generator=torch.Generator().manual_seed(0)).split(each))
 
 
-def federation(model, data: ImageSet, clients: int, each: int, defense: DefenseSettings, lr: float = LR) -> Federation:
+def federation(model, data: ImageSet, clients: int, each: int, defense, lr: float = LR) -> Federation:
     place = copy.deepcopy(model).to(memory_format=torch.channels_last)
     settings = TrainSettings(fraction=1.0, lr=lr)
     constants = normalisation_for(data.shape[0])
@@ -67,7 +67,7 @@ def test_a_round_with_soteria(compare, random_cifar, name, words):
     model = network(name)
     plain, defended = (
         federation(model, random_cifar, 1, EACH, one, lr=0.01)
-        for one in (DefenseSettings(), DefenseSettings(method="soteria", rate=0.4))
+        for one in (defense_settings(), defense_settings(method="soteria", rate=0.4))
     )
 
     def a_round(of: Federation) -> float:
@@ -87,7 +87,7 @@ def test_a_round_with_soteria(compare, random_cifar, name, words):
 def test_a_round_of_ten_clients(compare, report, mnist):
     """Both train from the same weights on the same batches in the same order, so they must agree in accuracy."""
     start = build_model("lenet", (1, 28, 28), init="uniform")
-    ours = federation(start, mnist, CLIENTS, EACH, DefenseSettings())
+    ours = federation(start, mnist, CLIENTS, EACH, defense_settings())
     state, twin, rounds = (
         copy_of(start.state_dict()),
         build_model("lenet", (1, 28, 28), init="uniform"),
@@ -139,7 +139,7 @@ def test_fast_scores_on_trained_networks(report, mnist):
         mnist.with_tests(250),
         shards(4, 300),
         settings,
-        DefenseSettings(),
+        defense_settings(),
         normalisation=normalisation_for(1),
         identity=IDENTITY,
         defense_name="none",

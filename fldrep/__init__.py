@@ -11,7 +11,7 @@ _FACE = {
     "read_photo": "fldrep.data.photo",
     "build_model": "fldrep.models.model",
     "client_update": "fldrep.models.updates",
-    "defend": "fldrep.defenses",
+    "defend": "fldrep.defenses.face",
     "feature_scores": "fldrep.defenses.soteria.rules",
     "column_mask": "fldrep.defenses.soteria.masks",
     "reconstruct": "fldrep.attack",

@@ -66,7 +66,7 @@ _ADDED: dict[tuple[str, str], Entry] = {}  # by plug-ins
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name, built-in ones first. Errors: `ConfigError` for an installed plug-in that fails."""
     _load_installed()
-    return {**_built_in(kind), **{name: entry for (of, name), entry in _ADDED.items() if of == kind}}
+    return {**built_in(kind), **{name: entry for (of, name), entry in _ADDED.items() if of == kind}}
 
 
 def entry(kind: str, name: str) -> Entry:
@@ -85,7 +85,7 @@ def value(kind: str, name: str) -> Any:
 def _decorator(kind: str) -> Callable[..., Callable[[Registered], Registered]]:
     def decorator(name: str, **words: Any) -> Callable[[Registered], Registered]:
         def register(made: Registered) -> Registered:
-            known = {**_built_in(kind), **{one: e for (of, one), e in _ADDED.items() if of == kind}}.get(name)
+            known = {**built_in(kind), **{one: e for (of, one), e in _ADDED.items() if of == kind}}.get(name)
             if known is None:
                 known = Entry(kind, name, made.__module__, Path(inspect.getfile(made)), words)
                 _ADDED[kind, name] = known
@@ -116,8 +116,8 @@ claim = _decorator("claim")
 
 
 @cache
-def _built_in(kind: str) -> dict[str, Entry]:
-    """The entries of the package's own folder for a kind, found in the files' text."""
+def built_in(kind: str) -> dict[str, Entry]:
+    """The built-in entries of a kind by name, found in the text of the files of its folder."""
     room = ROOMS[kind]
     folder = PACKAGE.joinpath(*room.split(".")[1:])
     found = {}

@@ -5,7 +5,7 @@ import torch
 
 from fldrep.attack.job import attack_block
 from fldrep.config.attacks import AttackSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob, TrainJob
 from fldrep.config.models import ModelSettings
@@ -54,7 +54,7 @@ def test_a_defended_run_is_trained_and_its_last_round_attacked(dataset, model, p
     SHARDS.write(shards_table(shards, data.train_labels), paths["shards"])
 
     run = Run(dataset, "named", partition, "soteria-50", 0)
-    defense = DefenseSettings(method="soteria", rule="ratio", rate=0.5)
+    defense = defense_settings(method="soteria", rule="ratio", rate=0.5)
     settings = TrainSettings(rounds=1, checkpoints=[0, 1], fraction=0.25, batch_size=20, lr=0.01)
     train_run(
         run,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import fldrep
 from fldrep.atomic import atomic_write
-from fldrep.defenses.soteria.rates import rates_of_update
+from fldrep.defenses.rates import rates_of_update
 from fldrep.errors import ConfigError
 from fldrep.machine.devices import device_for, device_words
 from fldrep.models.normalisation import normalisation_for

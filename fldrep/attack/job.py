@@ -13,13 +13,15 @@ from fldrep.attack.resume import Keeper, job_key
 from fldrep.attack.targets import Target, choose_targets
 from fldrep.config.jobs import AttackJob
 from fldrep.config.reading import stable_json
-from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defended_update, defense_of
+from fldrep.defenses.defense import Defense
+from fldrep.defenses.rates import rates_of_update
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
-from fldrep.models.checkpoint import input_of, model_for, read_checkpoint
+from fldrep.models.checkpoint import input_of, model_for, read_checkpoint, read_memory
 from fldrep.models.model import Model
-from fldrep.models.updates import LocalSteps, Update, client_update
+from fldrep.models.updates import LocalSteps, Update, as_batches
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Block, Run
@@ -41,8 +43,9 @@ def attack_block(
     """Attack the targets of one block at one checkpoint; write the table `attack_runs` and the images.
 
     If killed, the next call goes on from what is kept beside the outputs, and `runtime_s` counts both.
-    The images' file holds `originals` (T, C, H, W) and `images` (T, R, C, H, W), pixels, not clamped. In an update of
-    several images the attacker cannot know which of its images is which: the metrics match them to the originals.
+    The images' file holds `originals` (T, C, H, W), their `labels` (T,), and `images` (T, R, C, H, W): pixels, not
+    clamped. In an update of several images the attacker cannot know which of its images is which: the metrics match
+    them to the originals.
     """
     torch.set_num_threads(job.engine.threads)
     keep_freed_memory()
@@ -56,7 +59,9 @@ def attack_block(
         labels = in_updates(torch.tensor([target.label for target in targets]), held).to(device)
         inputs = in_updates(constants.to_input(pixels), held).to(device)
         numbers = [target.target // held for target in targets[::held]]
-        update = sent_updates(model, inputs, labels, where, job, numbers)
+        clients = [target.client for target in targets[::held]]
+        memories = [read_memory(checkpoints, where.round, client) for client in clients]
+        update = sent_updates(model, inputs, labels, where, job, numbers, memories)
         identity = (where, *targets, stable_json(job), code, torch.device(device).type, torch.__version__)
         key = job_key(identity, (*model.state_dict().values(), pixels))
         keeper = Keeper(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
@@ -79,7 +84,8 @@ def attack_block(
         rates = effective_rates_of(update, model, inputs, job)
         rows = _rows(where, job, targets, found, rates, seconds, device_words(device), code)
     ATTACK_RUNS.write(rows, attack_runs)
-    write_tensors(reconstructions, {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))})
+    pictures = {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))}
+    write_tensors(reconstructions, {**pictures, "labels": torch.tensor([target.label for target in targets])})
     keeper.remove()
 
 
@@ -105,34 +111,39 @@ def initial_generator(run: Run, update: int, restart: int) -> torch.Generator:
 
 
 def sent_updates(
-    model: Model, images: Tensor, labels: Tensor, where: Block, job: AttackJob, numbers: list[int]
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    where: Block,
+    job: AttackJob,
+    numbers: list[int],
+    memories: list[dict[str, Tensor]],
 ) -> Update:
-    """The defended update of each number: {name: (N, *shape)}. Only the noise depends on the defense's name.
+    """The defended update of each number: {name: (N, *shape)}. Only what is drawn depends on the defense's name.
 
     Shapes: images (N, C, H, W), labels (N,), or (N, B, C, H, W) and (N, B).
+    Args: memories: what the defense of the client of each number kept up to this round.
     """
-    run, sent = where.run, []
-    for place, number in enumerate(numbers):
-        one = slice(place, place + 1)
-        noise = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
-        client = Client(model, images[one], labels[one], noise, LocalSteps.of(job.update))
-        sent.append(_mean_update(client, job))
-    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, sent[0].defended)
+    run, defense, sent = where.run, defense_of(job.defense), []
+    images, labels = as_batches(images, labels)
+    for number, held, classes, memory in zip(numbers, images, labels, memories, strict=True):
+        drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
+        sent.append(_mean_update(defense, Client(model, held, classes, drawn, memory=memory), job))
+    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
 
 
-def _mean_update(client: Client, job: AttackJob) -> Update:
+def _mean_update(defense: Defense, client: Client, job: AttackJob) -> Update:
     """The mean of what a client sends over `repeats` rounds; only noise differs from one round to the next."""
-    repeats = (job.attack.repeats or 1) if job.defense.std else 1
-    plain = client_update(client.model, client.images, client.labels, client.local)
-    sent = [defense_named(job.defense.method)(plain, job.defense, client) for _ in range(repeats)]
-    return Update({name: sum(one[name] for one in sent) / repeats for name in plain}, sent[0].defended)
+    repeats = (job.attack.repeats or 1) if defense.std else 1
+    sent = [defended_update(defense, client, LocalSteps.of(job.update)) for _ in range(repeats)]
+    return Update({name: sum(one[name] for one in sent) / repeats for name in sent[0]}, defense.zeros)
 
 
 def effective_rates_of(update: Update, model: Model, images: Tensor, job: AttackJob) -> list[tuple]:
     """Live rate and share of ||r||^2 removed for each update; empty cells where the defense prunes no feature."""
-    if job.defense.method != "soteria":
+    if update.defended != "head":
         return [(None, None)] * len(images)
-    live, energy = defense_module(job.defense.method).rates_of_update(update, model, images)
+    live, energy = rates_of_update(update, model, images)
     return list(zip(live.tolist(), energy.tolist(), strict=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fldrep import registry
 from fldrep.config.attacks import THROUGH_THE_MASK
 from fldrep.config.data import PHOTO
 from fldrep.config.defenses import DefenseSettings
@@ -83,16 +84,17 @@ def fault_of_update(preset: str, update: UpdateSettings) -> str:
 
 def fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] | None:
     """What an attack that adapts to a defense needs, and what this defense lacks of it; None where it lacks nothing."""
-    layers = defense.defended_layers
+    public = registry.value("defense", defense.method)(defense)
+    layers = public.zeros
     if preset == "gs-drop" and layers != "head":
         return "drops the defended layer", "defends none"
     if preset in ("gs-masked", "dlg-masked") and layers == "none":
         return "needs a public mask", "leaves none"
-    if preset in THROUGH_THE_MASK and defense.prune != "representation":
+    if preset in THROUGH_THE_MASK and getattr(defense, "prune", "") != "representation":
         return "prunes the representation as the client did", "does not (prune: representation)"
-    if preset == "gs-averaged" and not defense.std:
+    if preset == "gs-averaged" and not public.std:
         return "averages noise away", "adds none"
-    if preset == "dlg-scaled" and defense.clip is None:
+    if preset == "dlg-scaled" and public.clip is None:
         return "estimates the scale of clipping", "does not clip"
     return None
 
@@ -103,10 +105,10 @@ def _check_theory(config: Config, entry: GridEntry, where: str) -> None:
         if not entry.attacks:
             raise ValueError(f"{where}.theory: certificate judges what attacks find, but attacks is empty")
         for name in entry.defenses:
-            if config.defenses[name].method != "soteria":
+            if registry.value("defense", config.defenses[name].method).zeros != "head":
                 raise ValueError(
-                    f"{where}.theory: certificate is of a pruned representation, but {name!r} prunes none; give"
-                    " Soteria an entry of its own"
+                    f"{where}.theory: certificate is of a pruned representation, but {name!r} prunes none; give it an"
+                    " entry of its own"
                 )
         for name in entry.updates:
             if config.updates[name] != UpdateSettings():

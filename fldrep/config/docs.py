@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from fldrep import registry
+from fldrep.config.entries import OneOf
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
 
@@ -23,7 +25,9 @@ def _sections(kind: type[Section]) -> Iterator[type[Section]]:
     yield kind
     for field in kind.model_fields.values():
         for part in _types_in(field.annotation):
-            if isinstance(part, type) and issubclass(part, Section):
+            if isinstance(part, OneOf):
+                yield from (part.section(name) for name in registry.entries(part.kind))
+            elif isinstance(part, type) and issubclass(part, Section):
                 yield from _sections(part)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from fldrep import registry
-from fldrep.config.section import Section
+from fldrep.config.section import Section, option
 
 _SETTINGS: dict[tuple[object, ...], type[Section]] = {}
 
@@ -23,7 +23,8 @@ def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -
     made = _SETTINGS.get((kind, name, value))
     if made is None:
         own = getattr(value, "Settings", None)
-        fields: dict[str, Any] = {key: (Literal[name], name)}
+        said = base.model_fields[key].description if key in base.model_fields else ""
+        fields: dict[str, Any] = {key: (Literal[name], option(name, said or ""))}
         if own is None and not inspect.isclass(value):
             fields |= keywords_of(value)
         bases = base if own is None or own is Section else (own, base)
@@ -65,15 +66,31 @@ class OneOf:
         name = given.get(self.key, self.default)
         known = registry.entries(self.kind)
         if not isinstance(name, str) or name not in known:
-            raise ValidationError.from_exception_data(self.kind, [self._unknown(name, [*known])])
-        return self.section(name).model_validate(given)
+            raise ValidationError.from_exception_data(self.kind, [self._unknown(given, [*known])])
+        section = self.section(name)
+        try:
+            return section.model_validate(given)
+        except ValidationError as error:
+            told = [self._told(one, section) for one in error.errors()]
+            raise ValidationError.from_exception_data(self.kind, told) from None
 
-    def _unknown(self, name: Any, known: list[str]) -> InitErrorDetails:
-        if name is None:
-            return InitErrorDetails(type="missing", loc=(self.key,), input=name)
+    def _told(self, error: Any, section: type[Section]) -> InitErrorDetails:
+        """A fault as it was, but for an unknown key, which is told what the entry takes."""
+        told = {key: error[key] for key in ("type", "loc", "input", "ctx") if key in error}
+        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+            keys = ", ".join(one for one in section.model_fields if one != self.key) or "no other key"
+            name = section.model_fields[self.key].default
+            told["type"] = PydanticCustomError("unknown_key", f"unknown key; {self.key} {name!r} takes {keys}")
+        return InitErrorDetails(**told)
+
+    def _unknown(self, given: dict, known: list[str]) -> InitErrorDetails:
+        if self.key not in given:
+            return InitErrorDetails(type="missing", loc=(self.key,), input=given)
         *first, last = (repr(one) for one in known)
         expected = f"{', '.join(first)} or {last}" if first else last
-        return InitErrorDetails(type="literal_error", loc=(self.key,), input=name, ctx={"expected": expected})
+        return InitErrorDetails(
+            type="literal_error", loc=(self.key,), input=given[self.key], ctx={"expected": expected}
+        )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:  # noqa: D105
         return core_schema.no_info_plain_validator_function(

@@ -2,7 +2,7 @@
 
 from fldrep.config.attacks import AttackSettings
 from fldrep.config.data import PhotoSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
 from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
@@ -24,14 +24,14 @@ class TrainJob(Section):
 
     model: ModelSettings
     train: TrainSettings
-    defense: DefenseSettings
+    defense: ChosenDefense
 
 
 class AttackJob(Section):
     """The sections an attack job depends on, and the numbers of its targets."""
 
     model: ModelSettings
-    defense: DefenseSettings
+    defense: ChosenDefense
     update: UpdateSettings
     attack: AttackSettings
     engine: EngineSettings
@@ -42,7 +42,7 @@ class LeakageJob(Section):
     """The sections a leakage job depends on."""
 
     model: ModelSettings
-    defense: DefenseSettings
+    defense: ChosenDefense
     leakage: LeakageSettings
 
 
@@ -50,7 +50,7 @@ class CertificateJob(Section):
     """The sections a certificate job depends on, and the numbers of its targets."""
 
     model: ModelSettings
-    defense: DefenseSettings
+    defense: ChosenDefense
     certificate: CertificateSettings
     targets: list[Natural]
 
@@ -60,7 +60,7 @@ class AccountingJob(Section):
 
     model: ModelSettings
     train: TrainSettings
-    defense: DefenseSettings
+    defense: ChosenDefense
     accounting: AccountingSettings
 
 

@@ -23,20 +23,3 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
     "ensemble": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
 }
-
-# The keys of a defense, each with its value where none is given (None: none is needed), and who takes which.
-DEFENSE_DEFAULTS = {
-    "rule": "ratio",
-    "rate": None,
-    "std": None,
-    "prune": "gradient",
-    "norm_estimator": "variance",
-    "clip": None,
-}
-DEFENSE_KEYS = {
-    "none": [],
-    "soteria": ["rule", "rate", "prune", "norm_estimator"],
-    "compression": ["rate"],
-    "gaussian": ["std", "clip"],
-    "laplace": ["std", "clip"],
-}

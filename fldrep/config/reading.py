@@ -24,15 +24,16 @@ def stable_json(section: Section) -> str:
 
 def parse_config(raw: dict[str, Any]) -> Config:
     """The whole config, checked. Errors: `ConfigError`, each fault with its key, its value and what would be right."""
-    return _checked(lambda: Config.model_validate(raw))
+    return checked(lambda: Config.model_validate(raw))
 
 
 def parse_section(kind: type[Section], text: str) -> Section:
     """A section from JSON. Errors: `ConfigError`, as for the whole config."""
-    return _checked(lambda: kind.model_validate_json(text))
+    return checked(lambda: kind.model_validate_json(text))
 
 
-def _checked(validate: Callable[[], Section]) -> Section:
+def checked(validate: Callable[[], Section]) -> Section:
+    """What a validation gives. Errors: `ConfigError`, each fault with its key, its value and what would be right."""
     try:
         return validate()
     except ValidationError as error:

@@ -5,7 +5,7 @@ from pydantic import field_validator, model_validator
 from fldrep.config.attacks import AttackSettings
 from fldrep.config.contradictions import check_convergence, check_entry
 from fldrep.config.data import DataSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
 from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
@@ -26,7 +26,7 @@ class Config(Section):
     partitions: dict[Name, PartitionSettings] = option(..., "named ways to deal images to clients")
     models: dict[Name, ModelSettings] = option(..., "named networks")
     train: dict[Name, TrainSettings] = option(..., "federated training, by the model's name")
-    defenses: dict[Name, DefenseSettings] = option(..., "named defenses")
+    defenses: dict[Name, ChosenDefense] = option(..., "named defenses")
     updates: dict[Name, UpdateSettings] = option(
         {}, "named kinds of update; `single`, one image and one step, is always there"
     )

@@ -1,28 +1,38 @@
-"""What a client knows when it defends its update."""
+"""What a client knows when a hook of its defense runs."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fldrep.errors import ConfigError
-from fldrep.models.model import Model
-from fldrep.models.updates import LocalSteps
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from fldrep.models.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass
 class Client:
-    """The model, images and labels behind N updates, the generator of the client's own noise, and its local steps.
+    """What a client knows of one update; a defense names what it lacks.
 
-    Shapes: images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B). `local` is None where an update is one
-    gradient. A defense names what it lacks.
+    `images` (B, C, H, W), the network's input, and `labels` (B,) are those of the step under way, or of the whole
+    update; `features` (B, F) is the representation of the step, where a step has been taken. `model` is the network at
+    the weights that the step starts from. `generator` draws what the defense draws. `step` counts local steps from 0.
+    `training`: in federated training, where a defense may estimate what it computes exactly before an attack.
+    `memory` is the defense's own, {name: tensor}, kept for the client from round to round; change it in place.
     """
 
     model: Model | None = None
     images: Tensor | None = None
     labels: Tensor | None = None
     generator: torch.Generator | None = None
-    local: LocalSteps | None = None
+    features: Tensor | None = None
+    step: int = 0
+    training: bool = False
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     def require(self, *names: str, by: str) -> None:
         """Errors: `ConfigError` naming what `by` needs and the client was not given."""

@@ -4,19 +4,35 @@ Source: Lin et al. 2018, arXiv:1712.01887, without its momentum and error feedba
 arXiv:1906.08935.
 """
 
-from torch import Tensor
+from __future__ import annotations
 
-from fldrep.config.defenses import DefenseSettings
-from fldrep.defenses.client import Client
-from fldrep.defenses.percentile import percentile
-from fldrep.models.updates import Update
+from typing import TYPE_CHECKING
+
+from fldrep.config.section import Rate, Section, option
+from fldrep.defenses.defense import Defense
+from fldrep.registry import defense
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fldrep.defenses.client import Client
 
 
-def compress(update: Update, settings: DefenseSettings, client: Client) -> Update:
-    """Zero, per client and tensor, the entries whose magnitude lies below the percentile `settings.rate`."""
-    return Update(
-        {name: largest_entries(values, settings.rate) for name, values in update.items()}, settings.defended_layers
-    )
+@defense("compression")
+class Compression(Defense):
+    """Zero, in each tensor, the entries whose magnitude lies below the percentile `rate`."""
+
+    class Settings(Section):
+        """How much is pruned."""
+
+        rate: Rate = option(..., "share of each tensor's entries that is pruned")
+
+    zeros = "all"
+    order, colour, marker = 20, "#de8f05", "s"
+
+    def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
+        """The large entries of each client's tensors."""
+        return {name: largest_entries(values, self.settings.rate) for name, values in update.items()}
 
 
 def largest_entries(values: Tensor, rate: float) -> Tensor:
@@ -24,11 +40,10 @@ def largest_entries(values: Tensor, rate: float) -> Tensor:
 
     Args: rate in [0, 1], the share to zero. An entry at the percentile is kept.
     """
+    from fldrep.defenses.percentile import percentile
+
     kept = values.clone()
     for one in kept:  # row by row: the order statistics need as much memory again as what they look at
         magnitudes = one.abs()
         one[magnitudes < percentile(magnitudes.flatten(), rate)] = 0
     return kept
-
-
-DEFENSES = {"compression": compress}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from fldrep.config.section import Section
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from fldrep.defenses.client import Client
+    from fldrep.models.model import Model
 
 
 class Defense:
@@ -20,8 +21,8 @@ class Defense:
 
     Class attributes say what an attacker may know: `zeros`, where the update that is sent has zeros (`none`; `head`:
     columns of the last weight; `all`: entries of any tensor); `noise`, the law of what is added to every entry (`none`,
-    `gaussian` or `laplace`), whose deviation is the setting `std`. An update scaled down has the setting `clip`.
-    `order`, `colour` and `marker` say where and how figures show it.
+    `gaussian` or `laplace`), whose standard deviation is the setting `std`. An update that is scaled down to an L2 norm
+    has the setting `clip`. `order`, `colour` and `marker` say where and how figures show the defense.
     """
 
     class Settings(Section):
@@ -37,12 +38,22 @@ class Defense:
         self.settings = settings
 
     @property
+    def std(self) -> float:
+        """The standard deviation of the noise on every entry, 0 where none is added."""
+        return 0.0 if self.noise == "none" else self.settings.std
+
+    @property
     def clip(self) -> float | None:
-        """The L2 norm that an update is scaled down to, where the defense does that."""
+        """The L2 norm that an update is scaled down to, None where it is not."""
         return getattr(self.settings, "clip", None)
 
-    def on_model(self, module: nn.Module) -> None:
-        """Prepare a copy of the network that clients compute in, such as by hooks."""
+    @property
+    def changes_gradient(self) -> bool:
+        """Whether `on_model` or `on_batch` change the gradient itself, so that a plain one cannot be used."""
+        return any(overrides(self, hook) for hook in ("on_model", "on_batch"))
+
+    def on_model(self, model: Model) -> None:
+        """Prepare the copy of the network that clients compute in, such as by hooks on its modules."""
 
     def on_batch(self, images: Tensor, labels: Tensor, client: Client) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W) and labels (B,) that a step is taken on, before its gradient is computed."""
@@ -53,17 +64,25 @@ class Defense:
         return gradient
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
-        """What is sent, {parameter: (N, *shape)}: N = 1 in training, as many clients as there are elsewhere."""
+        """What is sent, {parameter: (N, *shape)}; N = 1 in training, where the client is one."""
         return update
 
-    def memory(self, shapes: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What each client keeps from round to round, as it is at first; `client.memory` holds it, to be changed."""
+    def memory(self, model: Model) -> dict[str, Tensor]:
+        """What a client keeps from round to round, as it is at first; `client.memory` holds it in the hooks."""
         return {}
 
-    def agreement(self, model: nn.Module, images: Tensor, client: Client) -> float | None:
-        """At a checkpoint: how well what training estimates agrees with the exact; None where nothing is estimated."""
+    def agreement(self, model: Model, images: Tensor, client: Client) -> float | None:
+        """How well training's estimates agree with the exact, on images (N, C, H, W); None: nothing is estimated."""
         return None
 
-    def privacy(self, run: Any) -> list[dict] | None:
-        """What a client spends over a run, as rows of the table `accounting`; None: by the law of the noise."""
+    def privacy(self, run: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """What a client spends over a run, as rows for the table `accounting`; None: told by the law of the noise.
+
+        Args: run: rounds, clients, sampled, participations, delta and entries (weights of the model).
+        """
         return None
+
+
+def overrides(defense: Defense, hook: str) -> bool:
+    """Whether a defense does something of its own in a hook."""
+    return getattr(type(defense), hook) is not getattr(Defense, hook)

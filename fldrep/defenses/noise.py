@@ -3,59 +3,66 @@
 Source: the mechanisms of differential privacy (Dwork and Roth 2014); without `clip` they guarantee nothing.
 """
 
-import math
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from fldrep.config.section import Section, option
+from fldrep.defenses.defense import Defense
 
-from fldrep.config.defenses import DefenseSettings
-from fldrep.defenses.client import Client
-from fldrep.models.updates import Update
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-Draw = Callable[[Tensor, torch.Generator], Tensor]
+    from fldrep.defenses.client import Client
 
-
-def add_gaussian(update: Update, settings: DefenseSettings, client: Client) -> Update:
-    """Add independent N(0, std^2) noise to every entry."""
-    return _noised(update, settings, client, _gaussian)
+Draw = Callable[["Tensor", "torch.Generator"], "Tensor"]
 
 
-def add_laplace(update: Update, settings: DefenseSettings, client: Client) -> Update:
-    """Add independent Laplace noise of standard deviation `std` to every entry."""
-    return _noised(update, settings, client, _laplace)
+class Noise(Defense):
+    """Independent noise on every entry; a law of it draws one of standard deviation 1."""
+
+    class Settings(Section):
+        """How much noise, and what is scaled before."""
+
+        std: float = option(..., "standard deviation of the noise on each gradient entry", ge=0)
+        clip: float | None = option(None, "L2 norm to which an update is scaled down before noise is added", gt=0)
+
+    def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Independent draws of standard deviation 1, of a tensor's shape and dtype."""
+        raise NotImplementedError
+
+    def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
+        """Each client's update, clipped, with noise."""
+        client.require("generator", by=self.settings.method)
+        return with_noise(clipped(update, self.clip), self.settings.std, self.draw, client.generator)
 
 
-def clipped(update: Update, norm: float | None) -> Update:
-    """Each client's update scaled down to at most this L2 norm over all its tensors; None leaves it as it is."""
+def clipped(update: dict[str, Tensor], norm: float | None) -> dict[str, Tensor]:
+    """Each client's update scaled down to at most this L2 norm over all its tensors; None leaves it as it is.
+
+    Half precision is squared and scaled in float32, where squares neither overflow nor vanish.
+    """
     if norm is None:
         return update
-    squares = sum(values.flatten(1).square().sum(1) for values in update.values())
+    import torch
+
+    wide = {name: values.to(torch.promote_types(values.dtype, torch.float32)) for name, values in update.items()}
+    squares = sum(values.flatten(1).square().sum(1) for values in wide.values())
     factor = (norm / squares.sqrt()).clamp_max(1)  # a zero update has factor min(inf, 1)
-    scaled = {name: values * factor.view(-1, *[1] * (values.ndim - 1)) for name, values in update.items()}
-    return Update(scaled, getattr(update, "defended", "none"))
+    scaled = {name: values * factor.view(-1, *[1] * (values.ndim - 1)) for name, values in wide.items()}
+    return {name: values.to(update[name].dtype) for name, values in scaled.items()}
 
 
-def _noised(update: Update, settings: DefenseSettings, client: Client, draw: Draw) -> Update:
-    client.require("generator", by=settings.method)
-    sent = {name: values.clone() for name, values in clipped(update, settings.clip).items()}
+def with_noise(update: dict[str, Tensor], std: float, draw: Draw, generator: torch.Generator) -> dict[str, Tensor]:
+    """An update {name: (N, *shape)} with noise of a standard deviation added to every entry."""
+    import torch
+
+    sent = {name: values.clone() for name, values in update.items()}
     clients = len(next(iter(sent.values())))
     for number in range(clients):  # client by client: the noise of one does not depend on how many follow
         for values in sent.values():
             like = torch.empty(values[number].shape, dtype=values.dtype)
-            values[number] += settings.std * draw(like, client.generator).to(values.device)
-    return Update(sent, settings.defended_layers)
-
-
-def _gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
-    return like.normal_(generator=generator)
-
-
-def _laplace(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard deviation 1: the difference of two exponentials of scale 1 / sqrt(2)."""
-    first = like.exponential_(generator=generator)
-    second = torch.empty_like(like).exponential_(generator=generator)
-    return (first - second) / math.sqrt(2)
-
-
-DEFENSES = {"gaussian": add_gaussian, "laplace": add_laplace}
+            values[number] += std * draw(like, generator).to(values.device)
+    return sent

@@ -12,7 +12,7 @@ from fldrep.models.normalisation import Normalisation, normalisation_for
 from fldrep.seeds import job_seed
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Run
-from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.storage.tensors import read_tensors, tensor_names, write_tensors
 
 
 def model_for(run: Run, settings: ModelSettings, images: ImageSet) -> Model:
@@ -50,3 +50,10 @@ def read_checkpoint(path: Path | str, round: int, expected: Mapping[str, Tensor]
         if value.is_floating_point() and not value.isfinite().all():
             raise DataError(f"{path}: {name} of round {round} is not finite")
     return found
+
+
+def read_memory(path: Path | str, round: int, client: int) -> dict[str, Tensor]:
+    """What a client's defense had kept by a round, {name: tensor}; empty if it keeps nothing. Errors: `DataError`."""
+    prefix = f"round-{round}/memory/{client}/"
+    names = [name for name in tensor_names(path) if name.startswith(prefix)]
+    return {name.removeprefix(prefix): value for name, value in read_tensors(path, names).items()}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import platformdirs
 
+from fldrep import registry
 from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
-from fldrep.config.defenses import DEFENSE_MODULES
 from fldrep.config.models import ModelSettings
 from fldrep.config.reading import stable_json
 from fldrep.config.updates import UpdateSettings
@@ -67,7 +67,8 @@ def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Calla
 
 def cache_file() -> Path:
     """Where the costs of this machine, these versions and this code are kept."""
-    modules = {"fldrep.plan.calibration", "fldrep.train.client", *ATTACK_MODULES.values(), *DEFENSE_MODULES.values()}
+    defenses = (entry.module for entry in registry.entries("defense").values())
+    modules = {"fldrep.plan.calibration", "fldrep.train.client", *ATTACK_MODULES.values(), *defenses}
     identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
     folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
     return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"

@@ -18,7 +18,7 @@ TOLD = frozenset({"fldrep.config.presets"})
 
 
 # Tables of modules that are imported on use: a job is told the name, and its digest is asked of that name's module.
-ON_USE = frozenset({"ATTACK_MODULES", "DEFENSE_MODULES"})
+ON_USE = frozenset({"ATTACK_MODULES"})
 
 
 # Calls that hold words for a reader: the positions and the keywords of the arguments that are words.

@@ -54,8 +54,8 @@ class Run:
 
     def columns(self, defense: DefenseSettings) -> dict[str, object]:
         """The run as the columns `tables.columns.RUN`."""
-        nominal = {"method": defense.method, "rule": defense.rule or "", "rate": defense.rate, "std": defense.std}
-        return {**asdict(self), **nominal}
+        nominal = {key: getattr(defense, key, None) for key in ("method", "rule", "rate", "std")}
+        return {**asdict(self), **nominal, "rule": nominal["rule"] or ""}
 
     def path(self, pattern: str) -> str:
         """A file of the run."""

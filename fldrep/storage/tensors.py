@@ -36,6 +36,15 @@ def read_tensors(path: Path | str, names: Iterable[str] | None = None) -> dict[s
         raise DataError(f"{path}: not a readable safetensors file: {error}") from None
 
 
+def tensor_names(path: Path | str) -> list[str]:
+    """The names of a file's tensors. Errors: `DataError` naming the file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: not a readable safetensors file: {error}") from None
+
+
 def read_metadata(path: Path | str) -> dict[str, str]:
     """The text metadata of a file. Errors: `DataError` naming the file."""
     try:

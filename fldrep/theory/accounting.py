@@ -31,6 +31,8 @@ from dp_accounting.rdp import RdpAccountant
 
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.train import TrainSettings
+from fldrep.defenses.defended import defense_of
+from fldrep.defenses.defense import Defense
 from fldrep.errors import ConfigError
 
 # Above this epsilon the odds of an attacker may grow e^20 times: a number, not a protection.
@@ -74,23 +76,27 @@ def accounting_rows(
         "delta": delta,
     }
     nothing = {"noise_multiplier": None, "epsilon": None, "epsilon_pure": None}
-    reason = no_guarantee(defense, buffers_sent)
+    hooks = defense_of(defense)
+    own = hooks.privacy({**shared, "entries": entries})
+    if own is not None:
+        return [{**shared, **nothing, **row} for row in own]
+    reason = no_guarantee(hooks, buffers_sent)
     if reason:
         return [{"server": server, **shared, **nothing, "guarantee": reason} for server in SERVERS]
-    return [{"server": server, **shared, **spent(defense, shared, entries)} for server, spent in SERVERS.items()]
+    return [{"server": server, **shared, **spent(hooks, shared, entries)} for server, spent in SERVERS.items()]
 
 
-def no_guarantee(defense: DefenseSettings, buffers_sent: bool) -> str | None:
+def no_guarantee(defense: Defense, buffers_sent: bool) -> str | None:
     """Why a defense guarantees nothing, None if it does."""
-    if defense.method not in ("gaussian", "laplace") or not defense.std:
+    if not defense.std:
         return NO_NOISE
     if defense.clip is None:
         return NO_CLIP
     return BUFFERS if buffers_sent else None
 
 
-def _each_update(defense: DefenseSettings, run: dict, entries: int) -> dict:
-    if defense.method == "laplace":
+def _each_update(defense: Defense, run: dict, entries: int) -> dict:
+    if defense.noise == "laplace":
         multiplier = defense.std / math.sqrt(2) / (2 * defense.clip)
         epsilon = concentrated_epsilon(run["participations"] / (2 * multiplier**2), run["delta"])
         pure = run["participations"] * math.sqrt(entries) / multiplier
@@ -99,8 +105,8 @@ def _each_update(defense: DefenseSettings, run: dict, entries: int) -> dict:
     return _found(multiplier, gaussian_epsilon(multiplier, run["participations"], run["delta"]), None, run["delta"])
 
 
-def _sum_only(defense: DefenseSettings, run: dict, entries: int) -> dict:
-    if defense.method == "laplace":
+def _sum_only(defense: Defense, run: dict, entries: int) -> dict:
+    if defense.noise == "laplace":
         # the sum of Laplace noises has no simple account; a sum tells no more than its parts
         return _each_update(defense, run, entries)
     multiplier = math.sqrt(run["sampled"]) * defense.std / (2 * defense.clip)

@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 from fldrep.config.defenses import DefenseSettings
-from fldrep.defenses import defense_named
 from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model
-from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update
 
 # Positions of the images of (batch number, batch size); the generator of the client's noise for them.
 Draw = Callable[[int, int], Tensor]
@@ -80,9 +80,7 @@ def sent_update(
     model: Model, images: Tensor, labels: Tensor, defense: DefenseSettings, generator: torch.Generator
 ) -> Update:
     """The defended update of one batch. Shapes: (B, C, H, W), (B,) -> {name: (1, *shape)}."""
-    images, labels = images.unsqueeze(0), labels.unsqueeze(0)
-    plain = client_update(model, images, labels)
-    return defense_named(defense.method)(plain, defense, Client(model, images, labels, generator))
+    return defended_update(defense_of(defense), Client(model, images, labels, generator))
 
 
 def features_of(model: Model, images: Tensor, chunk: int = 256) -> Tensor:

@@ -1,23 +1,21 @@
-"""One client's part of a round: local SGD from the server's weights, and the defense before anything leaves.
+"""One client's part of a round: local SGD from the server's weights, under the hooks of its defense.
 
-Soteria acts on the gradient of every local step; compression and noise act on what is sent, the weight change / lr.
-That is the sum of the local steps' gradients: for one step it is the gradient an attack sees, and a noise `std` means
-the same in both.
+A defense acts on each local step, on what is sent, or on both. What is sent is the weight change / lr, the sum of the
+local steps' gradients: for one step it is the gradient an attack sees, and a noise `std` means the same in both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
-from fldrep.config.defenses import DefenseSettings
 from fldrep.config.train import TrainSettings
-from fldrep.defenses import defense_module, defense_named
 from fldrep.defenses.client import Client
+from fldrep.defenses.defense import Defense
 from fldrep.models.model import Model
-from fldrep.models.updates import HEAD_WEIGHT, Update, cross_entropy
+from fldrep.models.updates import HEAD_WEIGHT, cross_entropy
 from fldrep.seeds import generator
 from fldrep.train.federation import Federation, copy_of, local_lr
 
@@ -39,39 +37,54 @@ class Report:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a client sends: for each parameter its defended update, for each buffer (batch norm) its value as it is."""
+    """What a client sends: for each parameter its defended update, for each buffer (batch norm) its value as it is.
+
+    `memory` is not sent: it is the client's own, and stands here because one process plays many clients.
+    """
 
     tensors: dict[str, Tensor]
     report: Report
+    memory: dict[str, Tensor]
 
 
-def train_client(federation: Federation, state: Mapping[str, Tensor], client: int, round: int) -> Sent:
+def train_client(
+    federation: Federation,
+    state: Mapping[str, Tensor],
+    number: int,
+    round: int,
+    memory: dict[str, Tensor] | None = None,
+) -> Sent:
     """Local epochs of SGD on a client's images from the server's `state`, and the defended update.
 
     The order of the images is drawn by (identity, client, round) and not by the defense.
+    Args: number: the client's; memory: what its defense kept of earlier rounds, None in its first.
     """
     began = perf_counter()
-    model = federation.model_at(state).train()
+    model, defense = federation.model_at(state).train(), federation.defense
     lr = local_lr(federation.train, round)
-    shard = federation.shards[client]
+    shard = federation.shards[number]
     images = federation.inputs(federation.data.train_images[shard])
     labels = federation.data.train_labels[shard].to(images.device)
-    batches = local_batches(len(shard), federation.train, generator("batches", *federation.identity, client, round))
-    scores = generator("scores", *federation.identity, federation.defense_name, client, round)
-    masking_s, rates = local_sgd(model, images, labels, batches, lr, federation.defense, scores)
+    batches = local_batches(len(shard), federation.train, generator("batches", *federation.identity, number, round))
+    drawn = (*federation.identity, federation.defense_name, number, round)
+    client = Client(model, images, labels, generator("scores", *drawn), training=True)
+    client.memory = defense.memory(model) if memory is None else memory
+    defending_s, rates = local_sgd(client, batches, lr, defense)
 
     update = {name: (state[name] - value) / lr for name, value in copy_of(dict(model.named_parameters())).items()}
     defending = perf_counter()
-    update = defended(federation, update, client, round)
+    client.generator = generator("noise", *drawn)
+    sent = defense.on_update({name: value.unsqueeze(0) for name, value in update.items()}, client)
+    update = {name: value.squeeze(0) for name, value in sent.items()}
     ended = perf_counter()
     report = Report(
         images=len(shard),
         train_s=ended - began,
-        defense_s=masking_s + (ended - defending),
+        defense_s=defending_s + (ended - defending),
         sent_bytes=sum(tensor_bytes(values) for values in update.values()),
         nonzero_pruned=torch.stack(rates).mean().item() if rates else None,
     )
-    return Sent({**update, **copy_of(dict(model.named_buffers()))}, report)
+    return Sent({**update, **copy_of(dict(model.named_buffers()))}, report, client.memory)
 
 
 def local_batches(images: int, train: TrainSettings, order: torch.Generator) -> Iterator[Tensor]:
@@ -80,53 +93,40 @@ def local_batches(images: int, train: TrainSettings, order: torch.Generator) -> 
         yield from torch.randperm(images, generator=order).split(train.batch_size)
 
 
-def local_sgd(
-    model: Model,
-    images: Tensor,
-    labels: Tensor,
-    batches: Iterable[Tensor],
-    lr: float,
-    defense: DefenseSettings,
-    scores: torch.Generator,
-) -> tuple[float, list[Tensor]]:
-    """Move the model's weights by -lr times the gradient of each batch, under Soteria's mask where that is the defense.
+def local_sgd(client: Client, batches: Iterable[Tensor], lr: float, defense: Defense) -> tuple[float, list[Tensor]]:
+    """Move the weights of the client's model by -lr times the defended gradient of each batch of its images.
 
-    Args: scores: draws the directions of Soteria's estimates.
-    Returns the seconds spent on masks and, for each of them, the share of live features pruned.
+    Returns the seconds spent in the defense and, where it prunes columns of the last weight, for each step the share of
+    nonzero features pruned.
     """
-    parameters = dict(model.named_parameters())
+    parameters = dict(client.model.named_parameters())
     seconds, rates = 0.0, []
-    for batch in batches:
-        chosen, kept = images[batch], None
-        if defense.method == "soteria":
-            began = perf_counter()
-            kept = defense_module(defense.method).training_mask(model, chosen, defense, scores)
-            seconds += perf_counter() - began
-        gradient, features = local_gradient(model, chosen, labels[batch], kept, defense.prune)
-        if kept is not None:
-            rates.append(share_pruned(features, kept))
+    for step, batch in enumerate(batches):
+        at = replace(client, images=client.images[batch], labels=client.labels[batch], step=step)
+        began = perf_counter()
+        at.images, at.labels = defense.on_batch(at.images, at.labels, at)
+        seconds += perf_counter() - began
+        gradient, at.features = local_gradient(client.model, at.images, at.labels)
+        began = perf_counter()
+        gradient = defense.on_step(gradient, at)
+        seconds += perf_counter() - began
+        if defense.zeros == "head":
+            rates.append(share_pruned(at.features, gradient[HEAD_WEIGHT].ne(0).any(0)))
         with torch.no_grad():
             for name, value in parameters.items():
                 value.sub_(gradient[name], alpha=lr)
     return seconds, rates
 
 
-def local_gradient(
-    model: Model, images: Tensor, labels: Tensor, kept: Tensor | None = None, prune: str | None = None
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradient of the mean cross entropy for every parameter, under Soteria's mask if given; and r before the mask.
+def local_gradient(model: Model, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradient of the mean cross entropy for every parameter, and the representation r.
 
-    Shapes: images (B, C, H, W), labels (B,), kept (F,) -> {name: shape of the parameter}, (B, F).
-    Args: pruned: `gradient` zeroes columns of the last layer's weight gradient; `representation` takes the loss of
-    r * kept.
+    Shapes: images (B, C, H, W), labels (B,) -> {name: shape of the parameter}, (B, F).
     """
     features = model.features(images)
-    seen = features * kept if kept is not None and prune == "representation" else features
-    loss = cross_entropy(model.head(seen), labels)
+    loss = cross_entropy(model.head(features), labels)
     parameters = dict(model.named_parameters())
     gradient = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
-    if kept is not None and prune == "gradient":
-        gradient[HEAD_WEIGHT] = gradient[HEAD_WEIGHT] * kept
     return gradient, features.detach()
 
 
@@ -141,17 +141,6 @@ def share_pruned(features: Tensor, kept: Tensor) -> Tensor:
     """
     in_use = features.ne(0).any(0)
     return (in_use & ~kept).sum() / in_use.sum().clamp_min(1)
-
-
-def defended(federation: Federation, update: dict[str, Tensor], client: int, round: int) -> dict[str, Tensor]:
-    """The update as it is sent; Soteria has acted before, on every step. Shape: {parameter name: its shape} -> same."""
-    settings = federation.defense
-    if settings.method in ("none", "soteria"):
-        return update
-    noise = generator("noise", *federation.identity, federation.defense_name, client, round)
-    one = Update({name: value.unsqueeze(0) for name, value in update.items()})
-    sent = defense_named(settings.method)(one, settings, Client(generator=noise))
-    return {name: value.squeeze(0) for name, value in sent.items()}
 
 
 def tensor_bytes(values: Tensor) -> int:

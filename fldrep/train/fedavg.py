@@ -6,7 +6,7 @@ activations) are averaged like the weights, and no defense touches them: they le
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.train import TrainSettings
+from fldrep.defenses.defended import defense_of
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
 from fldrep.seeds import generator
@@ -70,17 +71,19 @@ def train(
     Errors: `DataError` for a client without images.
     """
     place = copy.deepcopy(model).to(memory_format=torch.channels_last)  # a sixth faster than row-major, on a CPU
-    federation = Federation(place, data, shards, settings, defense, normalisation, identity, defense_name)
+    hooks = defense_of(defense)
+    hooks.on_model(place)
+    federation = Federation(place, data, shards, settings, hooks, normalisation, identity, defense_name)
     key = run_key(federation, code)
     done = (resume and load_progress(resume, key)) or Progress(model.state_dict())
     done.state = copy_of(federation.model_at(done.state).state_dict())
     saved = perf_counter()
     with client_pool(workers, federation) as call:
         for round in range(len(done.history), settings.rounds + 1):
-            done.state, row = play_round(call, federation, done.state, round, workers)
+            done.state, row = play_round(call, federation, done.state, done.memories, round, workers)
             done.history.append(row)
             if round in settings.checkpoints:
-                done.checkpoints[round] = done.state
+                done.checkpoints[round] = done.state | with_prefix("memory", done.memories)
             if resume and perf_counter() - saved >= save_every_s:
                 save_progress(resume, key, done)
                 saved = perf_counter()
@@ -89,12 +92,17 @@ def train(
     return TrainedRun(done.history, done.checkpoints)
 
 
-def play_round(call: Call, federation: Federation, state: State, round: int, workers: int) -> tuple[State, dict]:
-    """The next state and its row of history; in round 0 nobody trains, and the model is only evaluated."""
+def play_round(
+    call: Call, federation: Federation, state: State, memories: State, round: int, workers: int
+) -> tuple[State, dict]:
+    """The next state and its row of history; in round 0 nobody trains, and the model is only evaluated.
+
+    Args: memories: what the clients' defenses keep, `CLIENT/NAME`, changed in place.
+    """
     if round == 0:
         reports, facts = [], {"update_norm": None, "lr": None}
     else:
-        state, reports, facts = train_round(call, federation, state, round)
+        state, reports, facts = train_round(call, federation, state, memories, round)
     evaluated = evaluate(call, federation, state, workers)
     entries = sum(value.numel() for value in federation.model.parameters())
     return state, {"round": round, **evaluated, **facts, **summary(reports), "dense_bytes": 4 * entries}
@@ -112,16 +120,35 @@ def evaluate(call: Call, federation: Federation, state: State, workers: int) -> 
 
 
 def train_round(
-    call: Call, federation: Federation, state: State, round: int
+    call: Call, federation: Federation, state: State, memories: State, round: int
 ) -> tuple[State, list[Report], dict[str, float]]:
     """One round: sampled clients train from `state`, and the server steps by the mean of what they send."""
     drawn = generator("clients", *federation.identity, round)
     clients = sampled_clients(len(federation.shards), federation.train.fraction, drawn)
-    mean, reports = weighted_mean(call(train_client, state, [(client, round) for client in clients]))
+    tasks = [(client, round, memory_of(client, memories)) for client in clients]
+    mean, reports = weighted_mean(kept_apart(call(train_client, state, tasks), clients, memories))
     lr = local_lr(federation.train, round)
     parameters = [name for name, _ in federation.model.named_parameters()]
     norm = math.sqrt(sum(mean[name].double().square().sum().item() for name in parameters))
     return server_step(state, mean, parameters, lr), reports, {"update_norm": norm, "lr": lr}
+
+
+def memory_of(client: int, memories: State) -> State | None:
+    """What a client's defense kept, {name: tensor}; None where it has kept nothing so far."""
+    kept = {name.partition("/")[2]: value for name, value in memories.items() if name.startswith(f"{client}/")}
+    return kept or None
+
+
+def kept_apart(sent: Iterable[Sent], clients: Iterable[int], memories: State) -> Iterator[Sent]:
+    """What clients send, one after the other, while their memories are put aside."""
+    for client, one in zip(clients, sent, strict=True):
+        memories |= with_prefix(str(client), one.memory)
+        yield one
+
+
+def with_prefix(prefix: str, tensors: State) -> State:
+    """Tensors by their names behind a prefix and a slash."""
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
 
 
 def weighted_mean(sent: Iterable[Sent]) -> tuple[State, list[Report]]:

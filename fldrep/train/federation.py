@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.config.defenses import DefenseSettings
 from fldrep.config.train import TrainSettings
+from fldrep.defenses.defense import Defense
 from fldrep.errors import DataError
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
@@ -18,16 +18,17 @@ from fldrep.storage.imageset import ImageSet, as_pixels
 class Federation:
     """The clients' images, the settings, and the names that random draws are made from.
 
-    `model` is a place to compute in: its weights are overwritten. `shards[k]` holds the positions, int64 (n_k,), of
-    client k's images in `data.train_images`. `identity` is (data set, model, partition, seed) by name; only what the
-    defense draws also depends on `defense_name`. Errors: `DataError` for a client without images.
+    `model` is a place to compute in, prepared by the defense: its weights are overwritten. `shards[k]` holds the
+    positions, int64 (n_k,), of client k's images in `data.train_images`. `identity` is (data set, model, partition,
+    seed) by name; only what the defense draws also depends on `defense_name`. Errors: `DataError` for a client without
+    images.
     """
 
     model: Model
     data: ImageSet
     shards: Sequence[Tensor]
     train: TrainSettings
-    defense: DefenseSettings
+    defense: Defense
     normalisation: Normalisation
     identity: tuple[str, str, str, int]
     defense_name: str

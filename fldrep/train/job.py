@@ -8,7 +8,9 @@ from torch import Tensor
 
 from fldrep.config.jobs import TrainJob
 from fldrep.config.reading import stable_json
-from fldrep.defenses import defense_module
+from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defense_of
+from fldrep.defenses.defense import overrides
 from fldrep.models.checkpoint import input_of, model_for, write_checkpoints
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
@@ -47,7 +49,7 @@ def train_run(
         resume=resume,
         code=code,
     )
-    columns = {**run.columns(job.defense), "norm_estimator": job.defense.norm_estimator or "", "code": code}
+    columns = {**run.columns(job.defense), "norm_estimator": getattr(job.defense, "norm_estimator", ""), "code": code}
     agreement = {round: checkpoint_agreement(run, job, data, state) for round, state in trained.checkpoints.items()}
     write_checkpoints(checkpoints, trained.checkpoints, {"settings": stable_json(job), "code": code})
     rows = [{**columns, **row, "agreement": agreement.get(row["round"])} for row in trained.history]
@@ -56,22 +58,16 @@ def train_run(
 
 
 def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[str, Tensor]) -> float | None:
-    """Share of what the training's fast scores prune that the exact ones prune too, mean over a few training images.
-
-    None where Soteria was not used, or used the exact scores.
-    """
-    defense = job.defense
-    if defense.method != "soteria" or defense.norm_estimator == "exact":
+    """How well the defense's estimates in training agree with the exact, on a few images; None: it has none."""
+    defense = defense_of(job.defense)
+    if not overrides(defense, "agreement"):
         return None
     model = model_for(run, job.model, data)
     model.load_state_dict(state)
     model.eval()
     inputs = input_of(run, job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
     drawn = generator("agreement", run.dataset, run.model, run.seed)
-    soteria = defense_module(defense.method)
-    fast = torch.stack([soteria.training_mask(model, image.unsqueeze(0), defense, drawn) for image in inputs])
-    exact = soteria.column_mask(model, inputs, defense.rate, defense.rule)
-    return soteria.mask_agreement(fast, exact).mean().item()
+    return defense.agreement(model, inputs, Client(generator=drawn))
 
 
 def images_of_clients(table: pd.DataFrame) -> list[Tensor]:

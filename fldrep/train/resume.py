@@ -15,17 +15,18 @@ from fldrep.train.federation import Federation
 
 @dataclass
 class Progress:
-    """The rounds done: their history, the checkpoints kept so far, and the weights of the last one."""
+    """The rounds done: their history, the checkpoints kept so far, the last weights, and the clients' memories."""
 
     state: dict[str, Tensor]
     history: list[dict] = field(default_factory=list)
     checkpoints: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    memories: dict[str, Tensor] = field(default_factory=dict)
 
 
 def run_key(federation: Federation, code: str) -> str:
     """A digest of all that decides a run but the pixels: code, settings, names, first weights, and who holds what."""
     names = [*map(str, federation.identity), federation.defense_name, str(federation.normalisation), code]
-    sections = [stable_json(federation.train), stable_json(federation.defense)]
+    sections = [stable_json(federation.train), stable_json(federation.defense.settings)]
     digest = hashlib.sha256("\x1f".join([*names, *sections]).encode())
     for value in (*federation.model.state_dict().values(), *federation.shards, federation.data.train_labels):
         digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
@@ -35,7 +36,8 @@ def run_key(federation: Federation, code: str) -> str:
 
 def save_progress(path: Path, key: str, progress: Progress) -> None:
     """Write the progress of the run with this key, whole or not at all."""
-    states = {"state": progress.state, **{f"round-{r}": state for r, state in progress.checkpoints.items()}}
+    rounds = {f"round-{number}": state for number, state in progress.checkpoints.items()}
+    states = {"state": progress.state, "memory": progress.memories, **rounds}
     tensors = {f"{where}/{name}": value for where, state in states.items() for name, value in state.items()}
     write_tensors(path, tensors, {"key": key, "history": json.dumps(progress.history)})
 
@@ -54,6 +56,6 @@ def load_progress(path: Path, key: str) -> Progress | None:
     for where, value in tensors.items():
         state, _, name = where.partition("/")
         states.setdefault(state, {})[name] = value
-    current = states.pop("state")
+    current, memories = states.pop("state"), states.pop("memory", {})
     checkpoints = {int(name.removeprefix("round-")): state for name, state in states.items()}
-    return Progress(current, json.loads(metadata["history"]), dict(sorted(checkpoints.items())))
+    return Progress(current, json.loads(metadata["history"]), dict(sorted(checkpoints.items())), memories)

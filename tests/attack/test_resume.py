@@ -13,7 +13,7 @@ import fldrep
 from fldrep.attack import attack_named, attack_settings, job
 from fldrep.attack.problem import Reconstruction
 from fldrep.attack.resume import Keeper, job_key
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob
 from fldrep.config.models import ModelSettings
@@ -146,7 +146,7 @@ def test_a_key_depends_on_names_and_bits():
 WHERE = Block(Run("mnist", "small", "dealt", "none", 0), 0, "single", "gs", 0)
 JOB = AttackJob(
     model=ModelSettings(architecture="convnet", width=2),
-    defense=DefenseSettings(),
+    defense=defense_settings(),
     update=UpdateSettings(),
     attack=attack_settings("gs", iterations=30),
     engine=EngineSettings(chunk=2, device="cpu"),

@@ -242,7 +242,7 @@ def test_only_noise_knows_the_defenses_name(folder):
         where = Block(Run("cifar10", "lenet", "iid", name, seed), 0, "single", "gs", 0)
         asked = job(method, "gs")
         model = _model_of_round(where, asked, images, folder / "checkpoints-0")
-        return sent_updates(model, pixels, labels, where, asked, [0])
+        return sent_updates(model, pixels, labels, where, asked, [0], [{}])
 
     assert torch.equal(sent("a", "soteria-40")["head.weight"], sent("b", "soteria-40")["head.weight"])
     assert torch.equal(sent("a", "gaussian")["head.weight"], sent("a", "gaussian")["head.weight"])

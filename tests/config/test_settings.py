@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from fldrep import registry
 from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.docs import config_schema
 from fldrep.config.jobs import AccountingJob, AttackJob, CertificateJob, LeakageJob, MetricsJob, TrainJob
 from fldrep.config.presets import ATTACK_PRESETS
@@ -173,14 +174,14 @@ CONTRADICTIONS = [
     ("grid/0/defenses", ["soterai"], "grid.0..defenses: 'soterai' .*known: .*soteria"),
     ("grid/0/attacks", ["idlg"], "grid.0..attacks: 'idlg' is not in attacks"),
     ("grid/0/models", ["resnet"], "grid.0..models: 'resnet' is not in models"),
-    ("defenses/soteria/std", 0.1, "defenses.soteria: std is not used by method 'soteria'"),
-    ("defenses/soteria/clip", 1.0, "defenses.soteria: clip is not used by method 'soteria'"),
-    ("defenses/soteria/rate", ..., "defenses.soteria: method 'soteria' needs rate"),
-    ("defenses/gaussian/std", ..., "defenses.gaussian: method 'gaussian' needs std"),
-    ("defenses/gaussian/rate", 0.5, "defenses.gaussian: rate is not used by method 'gaussian'"),
-    ("defenses/compression/rule", "ratio", "defenses.compression: rule is not used by method 'compression'"),
-    ("defenses/compression/norm_estimator", "jvp", "defenses.compression: norm_estimator is not used"),
-    ("defenses/none/rate", 0.5, "defenses.none: rate is not used by method 'none'"),
+    ("defenses/soteria/std", 0.1, "defenses.soteria.std: 0.1: unknown key; method 'soteria' takes rule, rate"),
+    ("defenses/soteria/clip", 1.0, "defenses.soteria.clip: 1.0: unknown key; method 'soteria'"),
+    ("defenses/soteria/rate", ..., "defenses.soteria.rate: missing"),
+    ("defenses/gaussian/std", ..., "defenses.gaussian.std: missing"),
+    ("defenses/gaussian/rate", 0.5, "defenses.gaussian.rate: 0.5: unknown key; method 'gaussian'"),
+    ("defenses/compression/rule", "ratio", "defenses.compression.rule: 'ratio': unknown key"),
+    ("defenses/compression/norm_estimator", "jvp", "defenses.compression.norm_estimator: 'jvp': unknown key"),
+    ("defenses/none/rate", 0.5, "defenses.none.rate: 0.5: unknown key; method 'none'"),
     ("attacks/dlg/total_variation", 1e-4, "attacks.dlg: total_variation not used by preset 'dlg'"),
     ("attacks/dlg/box", False, "attacks.dlg: box not used by preset 'dlg'"),
     ("attacks/gs/inner_iterations", 20, "attacks.gs: inner_iterations not used by preset 'gs'"),
@@ -422,16 +423,12 @@ def test_presets_hold_the_published_values():
 
 
 def test_defenses_are_filled_in_by_method():
-    soteria = DefenseSettings(method="soteria", rate=0.6)
-    assert (soteria.rule, soteria.prune, soteria.norm_estimator, soteria.std) == (
-        "ratio",
-        "gradient",
-        "variance",
-        None,
-    )
-    assert DefenseSettings().model_dump(exclude_none=True) == {"method": "none"}
-    layers = {name: parse_config(base()).defenses[name].defended_layers for name in base()["defenses"]}
-    assert layers == {"none": "none", "soteria": "head", "compression": "all", "gaussian": "none", "laplace": "none"}
+    soteria = defense_settings("soteria", rate=0.6)
+    assert (soteria.rule, soteria.prune, soteria.norm_estimator) == ("ratio", "gradient", "variance")
+    assert not hasattr(soteria, "std")
+    assert defense_settings().model_dump(exclude_none=True) == {"method": "none"}
+    zeros = {name: registry.value("defense", one.method).zeros for name, one in parse_config(base()).defenses.items()}
+    assert zeros == {"none": "none", "soteria": "head", "compression": "all", "gaussian": "none", "laplace": "none"}
 
 
 # ---- stable JSON

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fldrep.defenses import defend
 from fldrep.defenses.compression import largest_entries
+from fldrep.defenses.face import defend
 from fldrep.models.updates import Update, client_update
 
 

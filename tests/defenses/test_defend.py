@@ -1,15 +1,15 @@
-from typing import get_args
-
 import pytest
 import torch
 from torch import nn
 
 import fldrep
-from fldrep.config.defenses import DEFENSE_MODULES, DefenseSettings
-from fldrep.defenses import defend, defense_named
+from fldrep import registry
+from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defense_of
+from fldrep.defenses.defense import Defense
+from fldrep.defenses.face import defend
 from fldrep.defenses.soteria.masks import column_mask
-from fldrep.defenses.soteria.prune import masked_gradients
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.models.updates import client_update
 
@@ -22,10 +22,14 @@ def case(make_network, draw_images):
     return model, images, labels, client_update(model, images, labels)
 
 
-def test_every_method_of_the_settings_is_there():
-    methods = get_args(DefenseSettings.model_fields["method"].annotation)
-    assert set(DEFENSE_MODULES) == set(methods)
-    assert all(callable(defense_named(method)) for method in methods)
+def test_every_built_in_defense_is_an_entry_with_settings_of_its_own():
+    known = registry.entries("defense")
+    assert set(known) == {"none", "soteria", "compression", "gaussian", "laplace"}
+    assert all(issubclass(entry.value, Defense) for entry in known.values())
+    assert {name: entry.value.zeros for name, entry in known.items() if entry.value.zeros != "none"} == {
+        "soteria": "head",
+        "compression": "all",
+    }
 
 
 def test_the_packages_face_is_this_module():
@@ -62,14 +66,20 @@ def test_ratio_is_the_default_rule(case):
 
 def test_pruning_the_representation_recomputes_every_layer(case):
     model, images, labels, update = case
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     sent = defend(update, "soteria", rate=0.5, prune="representation", model=model, images=images, labels=labels)
     masks = column_mask(model, images, 0.5)
-    expected = masked_gradients(model, images[:, None], labels[:, None], masks)
-    for name in update:
-        torch.testing.assert_close(sent[name], expected[name])
-        assert not torch.allclose(sent[name], update[name])
+    for number, (image, label, kept) in enumerate(zip(images, labels, masks, strict=True)):
+        logits = model.head(model.features(image[None]) * kept)
+        loss = torch.nn.functional.cross_entropy(logits, label[None])
+        expected = torch.autograd.grad(loss, list(model.parameters()))
+        for (name, _), value in zip(model.named_parameters(), expected, strict=True):
+            torch.testing.assert_close(sent[name][number], value)
+            assert not torch.allclose(sent[name][number], update[name][number])
     assert not sent["head.weight"].transpose(1, 2)[~masks].any()
     assert sent.defended == "head"
+    assert not model.head._forward_pre_hooks, "the caller's model was changed"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_pruning_nothing_of_the_representation_is_no_defense(case):
@@ -92,20 +102,23 @@ def test_updates_of_several_images(make_network, draw_images):
     ("arguments", "complaint"),
     [
         ({"method": "dropout"}, "unknown defense 'dropout'; known: compression, gaussian"),
-        ({"method": "soteria"}, "'soteria' needs rate"),
+        ({"method": "soteria"}, "rate: missing"),
         ({"method": "soteria", "rate": 1.2}, "rate: .*less than or equal to 1"),
         ({"method": "soteria", "rate": -0.1}, "rate: .*greater than or equal to 0"),
         ({"method": "soteria", "rate": "high"}, "rate: .*number"),
         ({"method": "soteria", "rate": 0.5, "rule": "best"}, "rule: .*'ratio'"),
         ({"method": "soteria", "rate": 0.5, "prune": "image"}, "prune: .*'gradient'"),
-        ({"method": "soteria", "rate": 0.5, "std": 0.1}, "std is not used by method 'soteria'"),
-        ({"method": "soteria", "rate": 0.5}, "soteria needs model, images, labels, which was not given"),
-        ({"method": "compression"}, "'compression' needs rate"),
-        ({"method": "compression", "rate": 0.5, "rule": "ratio"}, "rule is not used by method 'compression'"),
-        ({"method": "gaussian"}, "'gaussian' needs std"),
+        ({"method": "soteria", "rate": 0.5, "std": 0.1}, "std: 0.1: unknown key; method 'soteria' takes rule, rate"),
+        ({"method": "soteria", "rate": 0.5}, "'soteria' needs model, images, labels, which was not given"),
+        ({"method": "compression"}, "rate: missing"),
+        (
+            {"method": "compression", "rate": 0.5, "rule": "ratio"},
+            "rule: 'ratio': unknown key; method 'compression' takes rate",
+        ),
+        ({"method": "gaussian"}, "std: missing"),
         ({"method": "gaussian", "std": -1.0}, "std: .*greater than or equal to 0"),
         ({"method": "laplace", "std": 1.0, "clip": 0.0}, "clip: .*greater than 0"),
-        ({"method": "none", "rate": 0.5}, "rate is not used by method 'none'"),
+        ({"method": "none", "rate": 0.5}, "rate: 0.5: unknown key; method 'none' takes no other key"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(arguments, complaint, case):
@@ -129,7 +142,7 @@ def test_images_of_another_shape_are_refused(case):
 def test_noise_needs_a_generator(case):
     *_, update = case
     with pytest.raises(ConfigError, match="gaussian needs generator"):
-        defense_named("gaussian")(update, DefenseSettings(method="gaussian", std=0.1), Client())
+        defense_of(defense_settings("gaussian", std=0.1)).on_update(update, Client())
 
 
 def test_an_unknown_method_is_an_unknown_name(case):

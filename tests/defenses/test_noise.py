@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fldrep.defenses import defend
+from fldrep.defenses.face import defend
 from fldrep.defenses.noise import clipped
 from fldrep.models.updates import Update
 
@@ -52,6 +52,16 @@ def test_clipping_scales_each_client_as_a_whole():
     torch.testing.assert_close(found["a"], torch.tensor([[0.6], [0.3], [0.0]]))
     torch.testing.assert_close(found["b"], torch.tensor([[0.0, 0.8], [0.0, 0.4], [0.0, 0.0]]))
     assert clipped(update, None) is update
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 300.0])
+def test_half_precision_is_clipped_as_float32_is(dtype, size):
+    values = (size * torch.randn(1, 500, generator=torch.Generator().manual_seed(0))).to(dtype)
+    sent = defend(Update({"a": values}), "gaussian", std=0.0, clip=1e-3)["a"]
+    assert sent.dtype == dtype
+    torch.testing.assert_close(sent.float(), clipped({"a": values.float()}, 1e-3)["a"], rtol=1e-2, atol=1e-6)
+    assert sent.float().norm().item() == pytest.approx(1e-3, rel=0.02)
 
 
 def test_noise_comes_after_clipping():

@@ -1,19 +1,19 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fldrep.config.defenses import RULES as RULE_NAMES
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.inverse import column_norms_of_inverse
 from fldrep.defenses.jacobian import feature_norms, full_jacobian
 from fldrep.defenses.percentile import percentile
+from fldrep.defenses.rates import effective_rates, rates_of_update
 from fldrep.defenses.soteria.masks import column_mask, masks_of, training_mask, update_masks
-from fldrep.defenses.soteria.prune import masked_gradients, prune_update, pruned_steps
-from fldrep.defenses.soteria.rates import effective_rates, rates_of_update
 from fldrep.defenses.soteria.rules import RULES, feature_scores, rank_features
 from fldrep.errors import ConfigError
 from fldrep.models.updates import LocalSteps, client_update
@@ -34,7 +34,7 @@ def largest_first(scores, live, rate):
 
 
 def test_every_rule_of_the_settings_is_known():
-    assert set(RULES) == set(RULE_NAMES)
+    assert set(RULES) == set(get_args(defense_settings("soteria", rate=0.5).__class__.model_fields["rule"].annotation))
 
 
 # The reference's numbers ----------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_a_network_of_dead_features_has_no_inverse():
 # Scores and masks of every rule ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULE_NAMES)
+@pytest.mark.parametrize("rule", [*RULES])
 @pytest.mark.parametrize("name", SIGNED)
 def test_larger_scores_are_pruned_first(rule, name, make_network, draw_images):
     model, images = make_network(*SIGNED[name]), draw_images()
@@ -261,7 +261,7 @@ def test_larger_scores_are_pruned_first(rule, name, make_network, draw_images):
             assert score[~mask].min() >= score[mask].max()
 
 
-@pytest.mark.parametrize("rule", RULE_NAMES)
+@pytest.mark.parametrize("rule", [*RULES])
 def test_a_batch_of_one_has_the_mask_of_its_sample(rule, make_network, draw_images):
     model, images = make_network(*SIGNED["tanh"]), draw_images(1)
     assert torch.equal(column_mask(model, images, 0.7, rule, "batch"), column_mask(model, images, 0.7, rule)[0])
@@ -311,7 +311,7 @@ def test_batch_norm_in_training_mode_is_refused(make_network, draw_images):
 def test_training_mask_is_the_batch_mask_of_its_estimator_in_any_mode(estimator, rule, make_network, draw_images):
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3), nn.Flatten()]
     model, images = make_network(*layers), draw_images(5)
-    settings = DefenseSettings(method="soteria", rate=0.6, rule=rule, norm_estimator=estimator)
+    settings = defense_settings(method="soteria", rate=0.6, rule=rule, norm_estimator=estimator)
     options = {"generator": torch.Generator().manual_seed(3), "directions": 16} if estimator == "jvp" else {}
     expected = column_mask(model, images, 0.6, rule, "batch", estimator, **options)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -325,7 +325,7 @@ def test_training_mask_is_the_batch_mask_of_its_estimator_in_any_mode(estimator,
 def test_training_mask_depends_on_the_generator_only_where_it_draws(make_network, draw_images):
     model, images, unread = make_network(*RELU), draw_images(4), torch.Generator().manual_seed(0)
     state = unread.get_state()
-    training_mask(model, images, DefenseSettings(method="soteria", rate=0.5), unread)
+    training_mask(model, images, defense_settings(method="soteria", rate=0.5), unread)
     assert torch.equal(unread.get_state(), state)
 
 
@@ -380,50 +380,31 @@ def test_rates_of_an_update_of_several_images(make_network, draw_images):
         assert removed[number].item() == pytest.approx(share.item())
 
 
-# Recomputing the loss with r' -----------------------------------------------------------------------------------------
+# Local steps ----------------------------------------------------------------------------------------------------------
 
 
-def test_masked_gradients_equal_autograd_of_the_masked_loss(make_network, draw_images):
-    model, images = make_network(*RELU), draw_images(6).unflatten(0, (2, 3))
-    labels = torch.tensor([[0, 1, 2], [3, 0, 1]])
-    kept = torch.rand(2, model.head.in_features, generator=torch.Generator().manual_seed(0)) < 0.6
-    found = masked_gradients(model, images, labels, kept)
-    for number in range(2):
-        r = model.features(images[number]).clone()
-        logits = torch.stack(
-            [sum(model.head.weight[:, i] * r[b, i] for i in kept[number].nonzero().flatten()) for b in range(3)]
-        )
-        losses = [-torch.log_softmax(logits[b] + model.head.bias, 0)[labels[number, b]] for b in range(3)]
-        expected = torch.autograd.grad(sum(losses) / 3, list(model.parameters()))
-        for (name, _), value in zip(model.named_parameters(), expected, strict=True):
-            torch.testing.assert_close(found[name][number], value, msg=name)
-
-
-@pytest.mark.parametrize("pruned", ["gradient", "representation"])
-def test_local_steps_are_pruned_as_in_training(make_network, draw_images, pruned):
+@pytest.mark.parametrize("prune", ["gradient", "representation"])
+def test_local_steps_are_pruned_as_in_training(make_network, draw_images, prune):
     """Against the loop that trains clients, told to take exact scores too."""
     from fldrep.train.client import local_sgd
 
-    settings = DefenseSettings(method="soteria", rate=0.5, prune=pruned, norm_estimator="exact")
+    defense = defense_of(defense_settings("soteria", rate=0.5, prune=prune, norm_estimator="exact"))
     model, images, labels = make_network(*RELU), draw_images(5), torch.tensor([0, 1, 2, 3, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = pruned_steps(model, images, labels, settings, LocalSteps(2, 2, 0.1))
+    found = defended_update(defense, Client(model, images, labels), LocalSteps(2, 2, 0.1))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), "the model was moved"
     batches = [torch.tensor(one) for one in ([0, 1], [2, 3], [4])] * 2
-    local_sgd(model, images, labels, batches, 0.1, settings, torch.Generator())
+    defense.on_model(model)
+    local_sgd(Client(model, images, labels, torch.Generator(), training=True), batches, 0.1, defense)
     for name, value in model.named_parameters():
-        torch.testing.assert_close(found[name], (before[name] - value.detach()) / 0.1, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(found[name][0], (before[name] - value.detach()) / 0.1, rtol=1e-9, atol=1e-11)
 
 
-def test_a_client_of_local_steps_sends_what_its_steps_sum_to(make_network, draw_images):
-    model, images, labels = make_network(*RELU), draw_images(4).unflatten(0, (2, 2)), torch.tensor([[0, 1], [2, 3]])
-    settings, local = DefenseSettings(method="soteria", rate=0.5), LocalSteps(1, 1, 0.1)
-    plain = client_update(model, images, labels, local)
-    sent = prune_update(plain, settings, Client(model, images, labels, local=local))
+def test_an_update_of_local_steps_is_no_plain_one(make_network, draw_images):
+    model, images, labels = make_network(*RELU), draw_images(2), torch.tensor([0, 1])
+    local = LocalSteps(1, 1, 0.1)
+    plain = client_update(model, images[None], labels[None], local)
+    sent = defended_update(defense_of(defense_settings("soteria", rate=0.5)), Client(model, images, labels), local)
     assert sent.defended == "head"
-    for place in range(2):
-        alone = pruned_steps(model, images[place], labels[place], settings, local)
-        for name, value in sent.items():
-            torch.testing.assert_close(value[place], alone[name])
     assert not torch.allclose(sent["head.weight"], plain["head.weight"])

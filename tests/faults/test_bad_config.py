@@ -77,7 +77,7 @@ CASES = [
     ("partitions", MISSING, ..., "partitions: missing"),
     ("partitions/iid/clients", LOW, 0, "partitions.iid.clients: 0: .*greater than or equal to 1"),
     ("partitions/iid/clients", HIGH, 10**12, "partitions.iid.clients: 1000000000000: .*or equal to 60000"),
-    ("partitions/iid/method", UNKNOWN, "random", "partitions.iid.method: 'random': .*'iid', 'classes' or 'dirichlet'"),
+    ("partitions/iid/method", UNKNOWN, "random", "partitions.iid.method: 'random': .*'iid', 'label-skew' or 'dirichlet'"),
     ("partitions/two/clients", TYPE, 2.5, "partitions.two.clients: 2.5: .*integer"),
     ("partitions/two/classes_per_client", LOW, 0, "partitions.two.classes_per_client: 0: .*greater than or equal to 1"),
     ("partitions/skewed/alpha", LOW, 0, "partitions.skewed.alpha: 0: .*greater than 0"),
@@ -166,14 +166,14 @@ CONTRADICTIONS = [
     ("grid/0/defenses", "defenses", ["soterai"], "grid.0..defenses: 'soterai' .*known: .*soteria"),
     ("grid/0/attacks", "attacks", ["idlg"], "grid.0..attacks: 'idlg' is not in attacks"),
     ("grid/0/models", "models", ["resnet"], "grid.0..models: 'resnet' is not in models"),
-    ("defenses/soteria/std", "method", 0.1, "defenses.soteria: std is not used by method 'soteria'"),
-    ("defenses/soteria/clip", "method", 1.0, "defenses.soteria: clip is not used by method 'soteria'"),
-    ("defenses/soteria/rate", "method", ..., "defenses.soteria: method 'soteria' needs rate"),
-    ("defenses/gaussian/std", "method", ..., "defenses.gaussian: method 'gaussian' needs std"),
-    ("defenses/gaussian/rate", "method", 0.5, "defenses.gaussian: rate is not used by method 'gaussian'"),
-    ("defenses/compression/rule", "method", "ratio", "defenses.compression: rule is not used by method 'compression'"),
-    ("defenses/compression/norm_estimator", "method", "jvp", "defenses.compression: norm_estimator is not used"),
-    ("defenses/none/rate", "method", 0.5, "defenses.none: rate is not used by method 'none'"),
+    ("defenses/soteria/std", "method", 0.1, "defenses.soteria.std: 0.1: unknown key; method 'soteria' takes"),
+    ("defenses/soteria/clip", "method", 1.0, "defenses.soteria.clip: 1.0: unknown key; method 'soteria'"),
+    ("defenses/soteria/rate", "method", ..., "defenses.soteria.rate: missing"),
+    ("defenses/gaussian/std", "method", ..., "defenses.gaussian.std: missing"),
+    ("defenses/gaussian/rate", "method", 0.5, "defenses.gaussian.rate: 0.5: unknown key; method 'gaussian'"),
+    ("defenses/compression/rule", "method", "ratio", "defenses.compression.rule: 'ratio': unknown key"),
+    ("defenses/compression/norm_estimator", "method", "jvp", "defenses.compression.norm_estimator: 'jvp': unknown key"),
+    ("defenses/none/rate", "method", 0.5, "defenses.none.rate: 0.5: unknown key; method 'none'"),
     ("attacks/dlg/total_variation", "preset", 1e-4, "attacks.dlg: total_variation not used by preset 'dlg'"),
     ("attacks/dlg/box", "preset", False, "attacks.dlg: box not used by preset 'dlg'"),
     ("attacks/gs/inner_iterations", "preset", 20, "attacks.gs: inner_iterations not used by preset 'gs'"),
@@ -214,7 +214,7 @@ def _no_calibration(config, *unused):
 
 @pytest.mark.parametrize(("key", "cause", "value", "told"), ALL, ids=[f"{key}: {cause}" for key, cause, *_ in ALL])
 def test_a_wrong_config_ends_in_one_line_that_names_the_key(refused, tmp_path, monkeypatch, key, cause, value, told):
-    monkeypatch.setattr("fldrep.estimate.estimate", _no_calibration)
+    monkeypatch.setattr("fldrep.plan.estimate.estimate", _no_calibration)
     path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump(changed(key, value)))
     assert re.search(told, refused(["estimate", path], tmp_path))

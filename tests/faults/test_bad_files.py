@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.models.checkpoint import write_checkpoints
 from fldrep.models.model import build_model
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
@@ -298,7 +298,7 @@ def files(tmp_path):
     SHARDS.write([{"client": k % 2, "index": k, "label": k} for k in range(10)], tmp_path / "shards.parquet")
     state = build_model("lenet", (1, 28, 28)).state_dict()
     write_checkpoints(tmp_path / "checkpoints.safetensors", {0: state}, {})
-    run = Run("mnist", "lenet", "iid", "none", 0).columns(DefenseSettings())
+    run = Run("mnist", "lenet", "iid", "none", 0).columns(defense_settings())
     named = {
         "attack": "gs",
         "preset": "gs",

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from fldrep import registry
 from fldrep.config.attacks import ATTACK_MODULES
-from fldrep.config.defenses import DEFENSE_MODULES
 from fldrep.machine import origin
 from fldrep.plan import digest as digests
 from fldrep.plan.digest import code_digest, imported_modules, text_digest
 
 PACKAGE = digests.PACKAGE
+DEFENSES = {name: entry.module for name, entry in registry.entries("defense").items()}
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def forget() -> None:
 
 
 def attack(preset: str, method: str = "none") -> str:
-    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset], DEFENSE_MODULES[method])
+    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset], DEFENSES[method])
 
 
 def train(method: str) -> str:
-    return code_digest("fldrep.train.job", DEFENSE_MODULES[method])
+    return code_digest("fldrep.train.job", DEFENSES[method])
 
 
 def every_job() -> dict[str, str]:
@@ -56,7 +57,7 @@ def every_job() -> dict[str, str]:
         "claims": "report.claims",
     }
     found = {name: code_digest(f"fldrep.{module}") for name, module in modules.items()}
-    for method in DEFENSE_MODULES:
+    for method in DEFENSES:
         found |= {f"train {method}": train(method), f"attack {method}": attack("gs", method)}
     return found
 
@@ -112,7 +113,7 @@ def test_a_string_that_is_no_docstring_counts(package):
 WORDS = {
     "text of an error": ("storage/tensors.py", "not a readable", "no legible"),
     "text of an error from parts": ("errors.py", "unknown {kind}", "no such {kind}"),
-    "refusal of a config": ("config/defenses.py", "is not used by method", "is no key of method"),
+    "refusal of a config": ("config/partitions.py", "belongs to method {method}", "is of method {method}"),
     "how a fault is told": ("config/reading.py", 'return f"{where}: unknown key"', 'return f"{where}: no such key"'),
     "meaning of a column": ("tables/training.py", '"test images that accuracy', '"the test images that accuracy'),
     "unit of a column": (
@@ -183,17 +184,23 @@ def test_one_preset_does_not_depend_on_another(package):
     assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == set(ATTACK_MODULES)
 
 
-EVERY_RUN = {f"{job} {method}" for job in ("train", "attack") for method in DEFENSE_MODULES}
+EVERY_RUN = {f"{job} {method}" for job in ("train", "attack") for method in DEFENSES}
 
 
 def test_what_a_property_of_the_settings_says_counts_where_the_section_is_used(package):
-    found = changed_by(package, "config/defenses.py", '"compression": "all"', '"compression": "head"')
-    assert found == EVERY_RUN | {"certificate", "metrics", "figure", "claims"}
+    found = changed_by(package, "config/updates.py", "return 1 if self.local_epochs is None", "return 2 if True")
+    assert {f"attack {method}" for method in DEFENSES} <= found
+    assert "data" not in found
 
 
-def test_a_method_that_fills_counts(package):
-    found = changed_by(package, "config/defenses.py", "for key in takes:", "for key in sorted(takes):")
-    assert found >= EVERY_RUN
+def test_what_is_public_of_a_defense_counts_where_it_is_used(package):
+    found = changed_by(package, "defenses/compression.py", 'zeros = "all"', 'zeros = "head"')
+    assert found == {"train compression", "attack compression"}
+
+
+def test_a_check_of_a_section_counts_where_it_is_used(package):
+    found = changed_by(package, "config/train.py", "kept > self.rounds", "kept >= self.rounds")
+    assert found >= {f"train {method}" for method in DEFENSES}
     assert "data" not in found
 
 
@@ -206,20 +213,15 @@ def test_a_function_of_the_settings_counts_where_it_is_called(package):
 TOLD_VALUES = {
     "default of a field": ("config/train.py", '0.1, "step size of local SGD"', '0.2, "step size of local SGD"'),
     "limit of a field": ("config/train.py", '"step size of local SGD", gt=0', '"step size of local SGD", ge=0'),
-    "type of a field": ("config/defenses.py", "rate: Rate | None", "rate: float | None"),
+    "type of a field": ("config/train.py", "rounds: Natural", "rounds: int"),
     "another field": (
         "config/engine.py",
         "    tf32: bool",
         "    colour: str | None = option(None, 'a key')\n    tf32: bool",
     ),
-    "default of a defense": ("config/presets.py", '"norm_estimator": "variance"', '"norm_estimator": "exact"'),
+    "default of a defense": ("defenses/soteria/__init__.py", '"variance", "how the', '"exact", "how the'),
     "default of an attack": ("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4'),
     "another preset": ("config/attacks.py", "ATTACK_MODULES = {", 'ATTACK_MODULES = {"other": "fldrep.attack.gs",'),
-    "another defense": (
-        "config/defenses.py",
-        "DEFENSE_MODULES = {",
-        'DEFENSE_MODULES = {"other": "fldrep.defenses.noise",',
-    ),
 }
 
 
@@ -239,16 +241,31 @@ def test_what_a_whole_config_must_fulfil_counts_where_a_config_is_read(package):
     ("path", "methods"),
     [
         ("defenses/noise.py", {"gaussian", "laplace"}),
-        ("defenses/soteria/prune.py", {"soteria"}),
+        ("defenses/gaussian.py", {"gaussian"}),
+        ("defenses/soteria/masks.py", {"soteria"}),
+        ("defenses/soteria/__init__.py", {"soteria"}),
         ("defenses/compression.py", {"compression"}),
         ("defenses/percentile.py", {"soteria", "compression"}),
-        ("defenses/undefended.py", {"none"}),
-        ("defenses/client.py", set(DEFENSE_MODULES)),
+        ("defenses/none.py", {"none"}),
+        ("defenses/client.py", set(DEFENSES)),
     ],
 )
 def test_a_run_depends_on_its_own_defense_only(package, path, methods):
     found = changed_by(package, path, "from ", "ANOTHER = 1\nfrom ")
     assert found - {"certificate"} == {f"{job} {method}" for job in ("train", "attack") for method in methods}
+
+
+def test_another_defense_reruns_nothing(package):
+    before = every_job()
+    package("defenses/none.py", "order, colour", "order, colour")
+    (digests.PACKAGE / "defenses/other.py").write_text((digests.PACKAGE / "defenses/none.py").read_text())
+    forget()
+    assert every_job() == before
+
+
+def test_a_new_column_of_the_claims_reruns_the_claims_only(package):
+    column = 'Column("verdict", "str"'
+    assert changed_by(package, "tables/claims.py", column, f'Column("more", "str", "more"), {column}') == {"claims"}
 
 
 def test_a_section_that_nothing_uses_does_not_count(package):

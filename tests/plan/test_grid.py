@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from fldrep.config.data import DataSettings
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.grid import GridEntry
 from fldrep.config.jobs import DataJob
 from fldrep.config.reading import parse_config
@@ -157,7 +157,7 @@ def test_a_run_knows_its_columns(config):
     found = run.columns(config.defenses["s"])
     assert set(found) == {column.name for column in RUN}
     assert (found["method"], found["rule"], found["rate"], found["std"]) == ("soteria", "ratio", 0.5, None)
-    assert run.columns(DefenseSettings())["rule"] == ""
+    assert run.columns(defense_settings())["rule"] == ""
 
 
 def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):

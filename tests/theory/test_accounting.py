@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.defenses.noise import clipped
 from fldrep.errors import ConfigError
@@ -18,7 +18,7 @@ from fldrep.theory import accounting
 
 
 def rows_of(method="gaussian", std=5.0, clip=1.0, rounds=20, fraction=0.1, **changed):
-    defense = DefenseSettings(method=method, **({} if method == "none" else {"std": std, "clip": clip}))
+    defense = defense_settings(method=method, **({} if method == "none" else {"std": std, "clip": clip}))
     train = TrainSettings(rounds=rounds, fraction=fraction)
     given = {"clients": 100, "entries": 1000, "buffers_sent": False, "delta": 1e-4, **changed}
     rows = accounting.accounting_rows(defense, train, **given)

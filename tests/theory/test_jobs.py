@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.jobs import AccountingJob, CertificateJob, LeakageJob
 from fldrep.config.models import ModelSettings
 from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
@@ -24,7 +24,7 @@ from fldrep.theory.jobs.convergence import convergence_job
 from fldrep.theory.jobs.leakage import leakage_job
 
 CLASSES, CLIENTS, EACH = 3, 4, 12
-SOTERIA = DefenseSettings(method="soteria", rate=0.5)
+SOTERIA = defense_settings(method="soteria", rate=0.5)
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def files(tmp_path):
     state = model_for(run, ModelSettings(init="uniform"), data).state_dict()
     write_checkpoints(tmp_path / "checkpoints.safetensors", {2: state}, {})
     pixels = torch.rand(2, 1, 8, 8, generator=g), torch.rand(2, 3, 1, 8, 8, generator=g)
-    write_tensors(tmp_path / "found.safetensors", {"originals": pixels[0], "images": pixels[1]})
+    write_tensors(
+        tmp_path / "found.safetensors", {"originals": pixels[0], "images": pixels[1], "labels": torch.tensor([0, 1])}
+    )
     return tmp_path
 
 
@@ -60,7 +62,7 @@ def leakage_table(files, defense, name="any", **options):
 
 
 def test_leakage(files):
-    plain, soteria = leakage_table(files, DefenseSettings()), leakage_table(files, SOTERIA, "soteria-50")
+    plain, soteria = leakage_table(files, defense_settings()), leakage_table(files, SOTERIA, "soteria-50")
     assert len(plain) == 6
     assert plain["correlation"][:3].tolist() == pytest.approx([1] * 3, abs=1e-4)
     assert soteria["correlation_kept"][:3].tolist() == pytest.approx([1] * 3, abs=1e-4)
@@ -73,7 +75,7 @@ def test_leakage(files):
 
 def test_a_batch_that_no_client_holds(files):
     with pytest.raises(DataError, match="no client holds 13 images, the largest batch; the fullest has 12"):
-        leakage_table(files, DefenseSettings(), batch_sizes=[1, 13])
+        leakage_table(files, defense_settings(), batch_sizes=[1, 13])
 
 
 def certificate_table(files, defense, targets=(4, 5)):
@@ -95,7 +97,7 @@ def test_certificate(files):
 
 def test_only_a_pruned_representation_is_certified(files):
     with pytest.raises(ConfigError, match="nothing to certify"):
-        certificate_table(files, DefenseSettings(method="gaussian", std=0.1))
+        certificate_table(files, defense_settings(method="gaussian", std=0.1))
 
 
 def test_reconstructions_of_other_targets(files):
@@ -127,7 +129,7 @@ def test_convergence_without_enough_images(files, options):
 def test_accounting(files, architecture, words):
     width = 2 if architecture == "convnet" else None
     model = ModelSettings(architecture=architecture, width=width)
-    noisy = DefenseSettings(method="gaussian", std=5.0, clip=1.0)
+    noisy = defense_settings(method="gaussian", std=5.0, clip=1.0)
     train = TrainSettings(rounds=5, fraction=0.5)
     job = AccountingJob(model=model, train=train, defense=noisy, accounting=AccountingSettings())
     if architecture == "convnet":  # an image large enough for its two pools

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model, build_model
 from fldrep.models.updates import client_update
@@ -46,7 +46,7 @@ def rows_of(model, images, labels, defense=None, sizes=(1, 4), **changed):
         "draw": lambda batch, size: torch.arange(batch, batch + size),
         "noise": lambda batch, size: torch.Generator().manual_seed(batch),
     }
-    return leakage.leakage_rows(model, images, labels, defense or DefenseSettings(), **{**given, **changed})
+    return leakage.leakage_rows(model, images, labels, defense or defense_settings(), **{**given, **changed})
 
 
 # Representations
@@ -134,8 +134,8 @@ def test_scores_of_known_vectors():
 
 
 def test_soteria_leaves_the_kept_columns_exact(lenet, batch):
-    soteria = DefenseSettings(method="soteria", rate=0.5)
-    plain, masked = (rows_of(lenet, *batch, defense, sizes=[1]) for defense in (DefenseSettings(), soteria))
+    soteria = defense_settings(method="soteria", rate=0.5)
+    plain, masked = (rows_of(lenet, *batch, defense, sizes=[1]) for defense in (defense_settings(), soteria))
     for before, after in zip(plain, masked, strict=True):
         assert before["correlation"] == pytest.approx(1, abs=1e-6)
         assert after["correlation_kept"] == pytest.approx(1, abs=1e-6)
@@ -239,7 +239,7 @@ def test_rows(lenet, batch):
 
 
 def test_noise_is_drawn_for_the_batch(lenet, batch):
-    noisy = DefenseSettings(method="gaussian", std=0.1)
+    noisy = defense_settings(method="gaussian", std=0.1)
     assert rows_of(lenet, *batch, noisy) == rows_of(lenet, *batch, noisy)
     other = rows_of(lenet, *batch, noisy, noise=lambda batch, size: torch.Generator().manual_seed(99))
     assert rows_of(lenet, *batch, noisy) != other

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
+from fldrep.defenses.defended import defense_of
 from fldrep.models.model import Model, build_model
 from fldrep.models.normalisation import Normalisation
 from fldrep.storage.imageset import ImageSet
@@ -78,9 +79,11 @@ def small(data, shards, settings):
     def run(model, defense=None, **changed):
         given = {"data": data, "shards": shards, "settings": settings, "identity": IDENTITY, "defense_name": "named"}
         given |= {"normalisation": NORMALISATION, **changed}
-        return train(model, defense=defense or DefenseSettings(), **given)
+        return train(model, defense=defense or defense_settings(), **given)
 
     def federation(model, defense=None, settings=settings, name="named"):
-        return Federation(model, data, shards, settings, defense or DefenseSettings(), NORMALISATION, IDENTITY, name)
+        hooks = defense_of(defense or defense_settings())
+        hooks.on_model(model)
+        return Federation(model, data, shards, settings, hooks, NORMALISATION, IDENTITY, name)
 
     return SimpleNamespace(train=run, federation=federation, data=data, shards=shards, settings=settings)

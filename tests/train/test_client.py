@@ -4,15 +4,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
-from fldrep.defenses import soteria
+from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defense_of
+from fldrep.defenses.soteria.masks import column_mask
 from fldrep.models.updates import client_update
 from fldrep.train.client import local_batches, local_gradient, share_pruned, tensor_bytes, train_client
 from fldrep.train.federation import copy_of
 
 ONE_STEP = TrainSettings(rounds=1, batch_size=60, lr=0.05)
-UNDEFENDED = DefenseSettings()
+UNDEFENDED = defense_settings()
 
 
 def sent_by(small, model, defense=UNDEFENDED, settings=ONE_STEP, client=3, round=1, name="named"):
@@ -39,13 +41,13 @@ def test_update_of_one_full_batch_step_is_the_gradient_an_attack_sees(small, len
         {"method": "gaussian", "std": 0.0},
         {"method": "laplace", "std": 0.0},
     ],
-    ids=lambda d: d["method"] + d.get("pruned", ""),
+    ids=lambda d: d["method"] + d.get("prune", ""),
 )
 @pytest.mark.parametrize("name", ["lenet", "normed"])
 def test_a_defense_of_strength_zero_is_no_defense(small, defense, name, request):
     model = request.getfixturevalue(name)
     scores = {"norm_estimator": "exact"} if defense["method"] == "soteria" and name == "normed" else {}
-    settings = DefenseSettings(**defense, **scores)
+    settings = defense_settings(**defense, **scores)
     plain = small.train(model)
     zero = small.train(model, settings)
     for one, other in zip(plain.history, zero.history, strict=True):
@@ -55,7 +57,7 @@ def test_a_defense_of_strength_zero_is_no_defense(small, defense, name, request)
 
 def test_noise_is_of_the_std_asked_and_named_by_client_round_and_defense(small, lenet):
     clean = sent_by(small, lenet)
-    defense = DefenseSettings(method="gaussian", std=0.3)
+    defense = defense_settings(method="gaussian", std=0.3)
     noisy = sent_by(small, lenet, defense)
     noise = torch.cat([(noisy.tensors[name] - value).flatten() for name, value in clean.tensors.items()])
     assert noise.std().item() == pytest.approx(0.3, rel=0.05)
@@ -88,7 +90,7 @@ def test_batches_are_the_same_under_every_defense(small, lenet, monkeypatch):
             {"method": "compression", "rate": 0.9},
         ]
     ):
-        small.train(lenet, DefenseSettings(**defense), defense_name=f"defense-{current}")
+        small.train(lenet, defense_settings(**defense), defense_name=f"defense-{current}")
     assert seen[0] == seen[1] == seen[2] == seen[3]
 
 
@@ -102,11 +104,11 @@ def test_local_batches_cover_the_shard_in_a_new_order_each_epoch():
 
 
 def test_soteria_masks_columns_of_the_last_weight_and_nothing_else(small, lenet):
-    defense = DefenseSettings(method="soteria", rate=0.5)
+    defense = defense_settings(method="soteria", rate=0.5)
     clean, masked = sent_by(small, lenet), sent_by(small, lenet, defense)
     shard = small.shards[3]
     pixels = ((small.data.train_images[shard].float() / 255).double() - 0.4) / 0.3
-    kept = soteria.column_mask(lenet, pixels, 0.5, per="batch", how="variance")
+    kept = column_mask(lenet, pixels, 0.5, per="batch", how="variance")
     features = lenet.head.in_features
     assert kept.sum() == features - features // 2
     for name, value in clean.tensors.items():
@@ -122,7 +124,12 @@ def test_pruning_the_representation_is_the_gradient_of_the_pruned_loss(lenet):
     images = torch.rand(6, 1, 12, 12, generator=g, dtype=torch.float64)
     labels = torch.randint(0, 4, (6,), generator=g)
     kept = torch.rand(lenet.head.in_features, generator=g) < 0.5
-    gradient, features = local_gradient(lenet, images, labels, kept, "representation")
+    defense = defense_of(defense_settings("soteria", rate=0.5, prune="representation"))
+    model = copy.deepcopy(lenet)
+    defense.on_model(model)
+    defense.kept = kept
+    gradient, features = local_gradient(model, images, labels)
+    gradient = defense.on_step(gradient, Client())
     pruned_head = lenet.head.weight.detach().clone()
     pruned_head[:, ~kept] = 0  # the same logits, by pruning the weight
     weights = {name: value.detach() for name, value in lenet.named_parameters()} | {"head.weight": pruned_head}
@@ -140,7 +147,7 @@ def test_pruning_the_representation_is_the_gradient_of_the_pruned_loss(lenet):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 def test_random_scores_are_drawn_by_name(small, lenet):
-    defense = DefenseSettings(method="soteria", rate=0.5, norm_estimator="jvp")
+    defense = defense_settings(method="soteria", rate=0.5, norm_estimator="jvp")
     one, same = sent_by(small, lenet, defense), sent_by(small, lenet, defense)
     other = sent_by(small, lenet, defense, name="other")
     masks = [sent.tensors["head.weight"].ne(0).any(0) for sent in (one, same, other)]
@@ -149,7 +156,7 @@ def test_random_scores_are_drawn_by_name(small, lenet):
 
 
 def test_masks_do_not_touch_batch_norm(small, normed):
-    defense = DefenseSettings(method="soteria", rate=0.5, norm_estimator="exact")
+    defense = defense_settings(method="soteria", rate=0.5, norm_estimator="exact")
     clean = sent_by(small, normed)
     masked = sent_by(small, normed, defense)
     for name, _ in normed.named_buffers():
@@ -158,7 +165,7 @@ def test_masks_do_not_touch_batch_norm(small, normed):
 
 def test_buffers_are_sent_undefended(small, normed):
     clean = sent_by(small, normed)
-    noisy = sent_by(small, normed, DefenseSettings(method="gaussian", std=1.0))
+    noisy = sent_by(small, normed, defense_settings(method="gaussian", std=1.0))
     buffers = [name for name, _ in normed.named_buffers()]
     assert "body.1.running_mean" in buffers
     assert all(torch.equal(clean.tensors[name], noisy.tensors[name]) for name in buffers)
@@ -168,7 +175,7 @@ def test_buffers_are_sent_undefended(small, normed):
 def test_bytes_are_of_the_smaller_form(small, lenet):
     dense = 4 * sum(value.numel() for value in lenet.parameters())
     assert sent_by(small, lenet).report.sent_bytes == dense
-    compressed = sent_by(small, lenet, DefenseSettings(method="compression", rate=0.9))
+    compressed = sent_by(small, lenet, defense_settings(method="compression", rate=0.9))
     entries = sum(int((value != 0).sum()) for value in compressed.tensors.values())
     assert compressed.report.sent_bytes <= 8 * entries
     assert compressed.report.sent_bytes == pytest.approx(0.2 * dense, rel=0.05)
@@ -180,7 +187,7 @@ def test_bytes_are_of_the_smaller_form(small, lenet):
 
 
 def test_history_has_the_bytes(small, lenet):
-    trained = small.train(lenet, DefenseSettings(method="compression", rate=0.9))
+    trained = small.train(lenet, defense_settings(method="compression", rate=0.9))
     entries = sum(value.numel() for value in lenet.parameters())
     assert [row["dense_bytes"] for row in trained.history] == [4 * entries] * 3
     assert trained.history[0]["sent_bytes"] == 0

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.errors import DataError
 from fldrep.models.model import build_model
@@ -112,8 +112,8 @@ def report(images):
 
 
 def test_mean_is_weighted_by_images_and_rounds_counts():
-    one = Sent({"w": torch.tensor([1.0, 3.0]), "count": torch.tensor(3)}, report(10))
-    two = Sent({"w": torch.tensor([5.0, -1.0]), "count": torch.tensor(6)}, report(30))
+    one = Sent({"w": torch.tensor([1.0, 3.0]), "count": torch.tensor(3)}, report(10), {})
+    two = Sent({"w": torch.tensor([5.0, -1.0]), "count": torch.tensor(6)}, report(30), {})
     mean, reports = weighted_mean([one, two])
     assert mean["w"].tolist() == [4.0, 0.0]
     assert mean["w"].dtype == torch.float32
@@ -145,7 +145,7 @@ def test_lr_decays_from_the_second_round_on():
 
 def test_workers_change_no_number(small, normed):
     model = normed.float()
-    defense = DefenseSettings(method="gaussian", std=0.1)
+    defense = defense_settings(method="gaussian", std=0.1)
     runs = [small.train(model, defense, workers=workers) for workers in (1, 2, 3)]
     assert_same_run(runs[0], runs[1])
     assert_same_run(runs[0], runs[2])
@@ -155,13 +155,13 @@ def test_workers_change_no_number(small, normed):
 def test_the_given_model_and_the_global_random_state_stay(small, normed):
     before = {name: value.clone() for name, value in normed.state_dict().items()}
     random = torch.get_rng_state()
-    small.train(normed, DefenseSettings(method="laplace", std=0.1))
+    small.train(normed, defense_settings(method="laplace", std=0.1))
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in normed.state_dict().items())
 
 
 def test_rows_are_the_columns_of_the_table(small, lenet, tmp_path):
-    trained = small.train(lenet, DefenseSettings(method="soteria", rate=0.5))
+    trained = small.train(lenet, defense_settings(method="soteria", rate=0.5))
     identity = [column.name for column in RUN]
     added_by_the_job = {"norm_estimator": "variance", "agreement": None, "code": "c"}
     assert {*trained.history[0]} == {*TRAINING.names} - {*identity, *added_by_the_job}
@@ -175,7 +175,7 @@ def test_rows_are_the_columns_of_the_table(small, lenet, tmp_path):
 
 
 def test_diverged_training_is_recorded_and_not_hidden(small, lenet):
-    trained = small.train(lenet.float(), DefenseSettings(method="gaussian", std=1e38))
+    trained = small.train(lenet.float(), defense_settings(method="gaussian", std=1e38))
     assert trained.history[-1]["test_loss"] == math.inf
 
 

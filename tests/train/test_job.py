@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.jobs import TrainJob
 from fldrep.config.models import ModelSettings
 from fldrep.config.train import TrainSettings
@@ -19,7 +19,7 @@ RUN = Run("mnist", "small-lenet", "dealt", "noisy", 3)
 JOB = TrainJob(
     model=ModelSettings(architecture="lenet", init="uniform"),
     train=TrainSettings(rounds=2, checkpoints=[0, 2], fraction=0.6, batch_size=8, lr=0.1),
-    defense=DefenseSettings(method="gaussian", std=0.01),
+    defense=defense_settings(method="gaussian", std=0.01),
 )
 
 
@@ -116,12 +116,12 @@ def test_accuracy_is_measured_on_as_many_test_images_as_asked(files):
 
 
 def test_the_fast_masks_agreement_with_the_exact_one_is_recorded_at_checkpoints(files):
-    defense = DefenseSettings(method="soteria", rate=0.5)
+    defense = defense_settings(method="soteria", rate=0.5)
     train_run(RUN, JOB.model_copy(update={"defense": defense}), **files)
     history = TRAINING.read(files["training"]).set_index("round")
     assert set(history["norm_estimator"]) == {"variance"}
     assert history["agreement"].isna().tolist() == [False, True, False]
     assert (history["agreement"].dropna() > 0.8).all()  # chance is 0.5
-    exact = DefenseSettings(method="soteria", rate=0.5, norm_estimator="exact")
+    exact = defense_settings(method="soteria", rate=0.5, norm_estimator="exact")
     train_run(RUN, JOB.model_copy(update={"defense": exact}), **files)
     assert TRAINING.read(files["training"])["agreement"].isna().all()

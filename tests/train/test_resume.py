@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.storage.tensors import read_metadata, write_tensors
 from fldrep.train.resume import Progress, load_progress, run_key, save_progress
 from fldrep.train.workers import client_pool
 
 SETTINGS = TrainSettings(rounds=5, checkpoints=[0, 2, 5], fraction=0.6, batch_size=5, lr=0.2)
-DEFENSE = DefenseSettings(method="laplace", std=0.01)
+DEFENSE = defense_settings(method="laplace", std=0.01)
 SECONDS = ("train_s", "defense_s", "evaluate_s")
 
 

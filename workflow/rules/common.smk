@@ -6,9 +6,9 @@ from pathlib import Path
 SOURCE = Path(workflow.basedir).parent
 sys.path.insert(0, str(SOURCE))
 
+from fldrep import registry
 from fldrep.config.attacks import ATTACK_MODULES
 from fldrep.config.data import PHOTO
-from fldrep.config.defenses import DEFENSE_MODULES
 from fldrep.config.reading import parse_config, stable_json
 from fldrep.errors import FLDRepError
 from fldrep.figures import figures_of
@@ -162,7 +162,7 @@ def code_under_defense(*modules):
 
     def code(wildcards):
         method = CONFIG.defenses[wildcards.defense].method
-        return code_digest(*modules, DEFENSE_MODULES[method])
+        return code_digest(*modules, registry.entry("defense", method).module)
 
     return code
 

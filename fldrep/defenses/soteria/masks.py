@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fldrep.config.defenses import DefenseSettings
+from fldrep.config.section import Section
 from fldrep.defenses.soteria.rules import RULES, rank_features
 from fldrep.errors import ConfigError, named
 from fldrep.models.model import Model
@@ -26,7 +26,7 @@ def column_mask(
     return kept if per == "sample" else kept[0]
 
 
-def training_mask(model: Model, images: Tensor, settings: DefenseSettings, generator: torch.Generator) -> Tensor:
+def training_mask(model: Model, images: Tensor, settings: Section, generator: torch.Generator) -> Tensor:
     """One mask for a local step, from the estimator `settings.norm_estimator`. Shape: (B, C, H, W) -> (F,) bool.
 
     No gradient is recorded. Batch norm uses its running statistics, whatever its mode, and is left as it was. The rule

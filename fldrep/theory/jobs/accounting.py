@@ -22,5 +22,5 @@ def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, out
         buffers_sent=any(True for _ in model.buffers()),
         delta=job.accounting.delta,
     )
-    shared = {**run.columns(job.defense), "clip": job.defense.clip, "code": code}
+    shared = {**run.columns(job.defense), "clip": getattr(job.defense, "clip", None), "code": code}
     ACCOUNTING.write([{**shared, **row} for row in rows], out)

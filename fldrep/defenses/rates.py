@@ -1,4 +1,4 @@
-"""What a mask of Soteria's really removes."""
+"""What columns of the last gradient that are zero remove: features, and their share of the representation's norm."""
 
 import torch
 from torch import Tensor

@@ -1,0 +1,80 @@
+"""What a client sends under its defense: the hooks of a defense around one gradient, or around local steps."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fldrep import registry
+from fldrep.config.defenses import DefenseSettings
+from fldrep.defenses.client import Client
+from fldrep.defenses.defense import Defense, overrides
+from fldrep.models.model import Model
+from fldrep.models.updates import LocalSteps, Update, client_update
+
+
+def defense_of(settings: DefenseSettings) -> Defense:
+    """The defense that settings describe."""
+    return registry.value("defense", settings.method)(settings)
+
+
+def defended_update(defense: Defense, client: Client, local: LocalSteps | None = None) -> Update:
+    """What a client sends, {name: (1, *shape)}, computed anew from its images and its model, which is left as it was.
+
+    Args: client: with model, images (B, C, H, W) and labels (B,); local: several steps of SGD instead of one gradient.
+    """
+    if local is None or not _acts_on_steps(defense):
+        plain = client_update(client.model, client.images[None], client.labels[None], local)
+        return defended_gradient(defense, client, plain) if local is None else _sent(defense, client, plain)
+    return _sent(defense, client, {name: value[None] for name, value in _sum_of_steps(defense, client, local).items()})
+
+
+def defended_gradient(defense: Defense, client: Client, plain: Mapping[str, Tensor]) -> Update:
+    """What a client sends of its plain gradient {name: (1, *shape)}, computed anew only where hooks change it."""
+    if _acts_on_steps(defense):
+        place = _prepared(defense, client.model)
+        plain = {name: value[None] for name, value in _step(defense, replace(client, model=place), plain).items()}
+    return _sent(defense, client, dict(plain))
+
+
+def _acts_on_steps(defense: Defense) -> bool:
+    return any(overrides(defense, hook) for hook in ("on_model", "on_batch", "on_step"))
+
+
+def _prepared(defense: Defense, model: Model | None) -> Model | None:
+    """The model itself, or a prepared copy where the defense changes what it computes."""
+    if not defense.changes_gradient:
+        return model
+    place = copy.deepcopy(model)
+    defense.on_model(place)
+    return place
+
+
+def _step(defense: Defense, client: Client, plain: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """The defended gradient of one step, {name: its shape}. Args: plain: the gradient {name: (1, *shape)} if known."""
+    client.require("model", "images", "labels", by=f"defense {defense.settings.method!r}")
+    images, labels = defense.on_batch(client.images, client.labels, client)
+    if plain is None or defense.changes_gradient:
+        plain = client_update(client.model, images[None], labels[None])
+    gradient = {name: value[0] for name, value in plain.items()}
+    return defense.on_step(gradient, replace(client, images=images, labels=labels))
+
+
+def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[str, Tensor]:
+    """The sum of a client's local gradients, each defended at the weights that it starts from."""
+    place, total = copy.deepcopy(client.model), {}
+    defense.on_model(place)
+    for number, one in enumerate(local.batches(len(client.images))):
+        at = replace(client, model=place, images=client.images[one], labels=client.labels[one], step=number)
+        gradient = _step(defense, at, None)
+        with torch.no_grad():
+            for name, value in place.named_parameters():
+                value.sub_(gradient[name], alpha=local.lr)
+                total[name] = total.get(name, 0) + gradient[name]
+    return total
+
+
+def _sent(defense: Defense, client: Client, update: dict[str, Tensor]) -> Update:
+    return Update(defense.on_update(update, client), defense.zeros)
