@@ -5,11 +5,11 @@ from time import perf_counter
 
 import pytest
 import torch
+from fldrep.attack.dlg import flat_objective, flat_points
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import twins
 from benchmarks.measuring import images, network, seconds, step_seconds, targets
-from fldrep.attack.dlg import flat_objective, flat_points
 from fldrep.attack.engine import gradient_map, matching
 from fldrep.attack.objectives import COSINE, SQUARED
 from fldrep.attack.optimisers import lbfgs

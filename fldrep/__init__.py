@@ -14,7 +14,7 @@ _FACE = {
     "defend": "fldrep.defenses.face",
     "feature_scores": "fldrep.defenses.soteria.rules",
     "column_mask": "fldrep.defenses.soteria.masks",
-    "reconstruct": "fldrep.attack",
+    "reconstruct": "fldrep.attack.attacker",
     "compare": "fldrep.metrics.images",
     "defense": "fldrep.registry",
     "model": "fldrep.registry",

@@ -23,11 +23,11 @@ from fldrep.tables.attacks import IMAGE_METRICS
 def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     """One row a cell (setting x attack x defense): how many targets, how many diverged, medians over the others.
 
-    Columns: those of `CELL`, of the update and of the defense, `preset`, `targets`, `diverged`, `n` (targets in the
-    medians); the medians of the image metrics; `error`, the median of the column asked for, with `low` and `high`
-    (NaN below 8 targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the undefended
-    client; `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the no-information
-    lines of `error`, `grey_mse` and `class_mean_mse`, `live_pruned` and `norm2_removed`.
+    Columns: those of `CELL`, of the update and of the defense, `preset`, `variant_of`, `targets`, `diverged`, `n`
+    (targets in the medians); the medians of the image metrics; `error`, the median of the column asked for, with `low`
+    and `high` (NaN below 8 targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the
+    undefended client; `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the
+    no-information lines of `error`, `grey_mse` and `class_mean_mse`, `live_pruned` and `norm2_removed`.
     """
     rows = []
     for _, setting in attacks.groupby(SETTING, sort=True):
@@ -42,7 +42,7 @@ def _cell(cell: pd.DataFrame, error: str) -> dict:
     targets, usable = chosen(cell), converged(cell)
     estimate = median_interval(usable[error], groups=updates_of(usable))
     return {
-        **cell.iloc[0][[*CELL, *OF_UPDATE, *OF_DEFENSE, "preset"]].to_dict(),
+        **cell.iloc[0][[*CELL, *OF_UPDATE, *OF_DEFENSE, "preset", "variant_of"]].to_dict(),
         "targets": len(targets),
         "diverged": len(targets) - len(usable),
         "n": estimate.n,

@@ -1,34 +1,33 @@
-"""Which published attack an adaptive one strengthens."""
+"""Which published attack an adaptive one strengthens: what the rows say, whatever the attacks are called."""
 
 import pandas as pd
 
-# The naive attacks that an adaptive one is a variant of, where its name does not say: the nearest one first.
-VARIANT_OF = {"r-matching": ("gs",), "ensemble": ("gs", "dlg")}
 
+def is_adaptive(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row's attack strengthens a published one. Args: rows with the column `variant_of`.
 
-def families(preset: str) -> tuple[str, ...]:
-    """The naive attacks a preset is a variant of, the nearest first: by its name up to a suffix, or by `VARIANT_OF`.
-
-    >>> families("gs-masked"), families("gs"), families("r-matching")
-    (('gs',), ('gs',), ('gs',))
+    >>> is_adaptive(pd.DataFrame({"variant_of": ["gs", "", "gs dlg"]})).tolist()
+    [True, False, True]
     """
-    return VARIANT_OF.get(preset, (preset.partition("-")[0],))
+    return rows["variant_of"] != ""
 
 
-def family(preset: str) -> str:
-    """The naive attack a preset is nearest to."""
-    return families(preset)[0]
+def family(rows: pd.DataFrame) -> pd.Series:
+    """The published attack that each row's attack is nearest to. Args: rows with `preset` and `variant_of`.
 
-
-def is_adaptive(preset: str) -> bool:
-    """Whether the preset knows of the defense."""
-    return preset not in families(preset)
+    >>> family(pd.DataFrame({"preset": ["gs-masked", "gs", "mine"], "variant_of": ["gs", "", "gs dlg"]})).tolist()
+    ['gs', 'gs', 'gs']
+    """
+    return rows["variant_of"].str.partition(" ")[0].where(is_adaptive(rows), rows["preset"])
 
 
 def naive_counterpart(attacks: pd.DataFrame, attack: str) -> str | None:
-    """The naive attack to set an adaptive one against: of its family, nearest in iterations; None if none was run."""
+    """The published attack to set an adaptive one against: the nearest of those it strengthens that was run.
+
+    Of several variants of one, that of nearest iterations; None if none was run.
+    """
     own = attacks[attacks["attack"] == attack].iloc[0]
-    for preset in families(own["preset"]):
+    for preset in own["variant_of"].split() or [own["preset"]]:
         naive = attacks[attacks["preset"] == preset]
         if len(naive):
             apart = (naive.groupby("attack")["iterations"].max() - own["iterations"]).abs()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import fldrep
 from fldrep.atomic import atomic_write
+from fldrep.config.attacks import attack_settings
 from fldrep.defenses.rates import rates_of_update
 from fldrep.errors import ConfigError
 from fldrep.machine.devices import device_for, device_words
@@ -61,7 +62,7 @@ def attack_photo(photo: Path, settings: PhotoSettings, out: Path) -> dict[str, o
         found = fldrep.reconstruct(
             model,
             shared,
-            None if settings.attack.endswith("dlg") else labels,
+            labels if attack_settings(settings.attack).labels == "known" else None,
             attack=settings.attack,
             iterations=settings.iterations,
             restarts=settings.restarts,
@@ -72,9 +73,9 @@ def attack_photo(photo: Path, settings: PhotoSettings, out: Path) -> dict[str, o
             **_errors(found.images, images.cpu()),
             **_rates(shared, model, images, settings),
             "gradient_distance": found.distance.item(),
-            "initial_distance": found.initial_distance[0, found.chosen[0]].item(),
-            "diverged": found.diverged[0, found.chosen[0]].item(),
-            "label_found": found.labels_found[0, found.chosen[0]].item(),
+            "initial_distance": found.initial_distance[0, found.best_restart[0]].item(),
+            "diverged": found.diverged[0, found.best_restart[0]].item(),
+            "label_found": found.labels_found[0, found.best_restart[0]].item(),
             "runtime_s": round(time.perf_counter() - began, 2),
             "device": device_words(device),
             "photo": Path(photo).name,

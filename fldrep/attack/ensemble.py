@@ -1,81 +1,53 @@
-"""The strongest of several attacks, chosen for each target by one common cost and never by the truth.
+"""The best of several attacks, chosen for each target by one common distance and never by the truth.
 
 What AutoAttack (Croce and Hein 2020, arXiv:2003.01690) is for robustness: a defense is judged by the best of a fixed
 ensemble, so that no one attack's weakness is taken for its strength.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from fldrep.attack import adaptive, dlg, features, gs
-from fldrep.attack.engine import distances_at
-from fldrep.attack.masks import defended_part, what_survives
-from fldrep.attack.problem import Attack, Reconstruction, choose
-from fldrep.config.attacks import AttackSettings
-from fldrep.config.presets import ATTACK_PRESETS
+from fldrep.attack import engine
+from fldrep.attack.attacker import carry_out
+from fldrep.attack.compares import Comparison
+from fldrep.attack.engine import Work, distances_at
+from fldrep.attack.observation import Observation
+from fldrep.attack.reconstruction import Reconstruction, smallest
+from fldrep.config.attacks import AttackSettings, members_of
 from fldrep.errors import AttackRefused
-from fldrep.models.model import Model
-
-MEMBERS: dict[str, Attack] = {
-    name: (gs.PRESETS | adaptive.PRESETS | features.PRESETS | dlg.PRESETS)[name]
-    for name in ("gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked")
-}
 
 
-def ensemble(
-    model: Model,
-    seen: Mapping[str, Tensor],
-    labels: Tensor | None,
-    settings: AttackSettings,
-    *,
-    defended: str | None = None,
-    **setup,
-) -> Reconstruction:
+def run(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
     """Run every member that is not refused, from the same initial points, and keep the best of each restart.
 
-    The common cost is the cosine over the entries that survive the public mask; members that diverged come last. Every
+    The common distance is the ensemble's own objective over what it compares; members that diverged come last. Every
     member may evaluate the gradient `iterations` times. `members` of the result names whose each restart is.
     """
-    where = defended_part(seen, defended)
-    found = dict(_runs(model, seen, labels, settings, where, setup))
-    comparison = what_survives(where)
-    judge = {key: setup[key] for key in ("shape", "local") if key in setup}
+    found = dict(_runs(observation, settings, work))
+    comparison = Comparison.of(settings, observation.zeros)
 
-    def cost(one: Reconstruction) -> Tensor:
-        return distances_at(
-            model, seen, one.all_images, one.labels_found, comparison, chunk=int(one.chunk.min()), **judge
-        )
+    def distances(one: Reconstruction) -> Tensor:
+        at_once = int(one.problems_at_once.min())
+        return distances_at(observation, one.all_images, one.labels_found, comparison, at_once)
 
-    start = gs.gs(model, seen, labels, member_settings(settings, "gs", iterations=0), **setup)
-    return _best(found, {name: cost(one) for name, one in found.items()}, cost(start))
+    start = engine.run(observation, settings.model_copy(update={"iterations": 0}), work)
+    return best(found, {name: distances(one) for name, one in found.items()}, distances(start))
 
 
-def _runs(model, seen, labels, settings, where, setup):
-    for name, attack in MEMBERS.items():
+def _runs(observation: Observation, settings: AttackSettings, work: Work):
+    for name, member in members_of(settings).items():
         try:
-            yield name, attack(model, seen, labels, member_settings(settings, name), defended=where, **setup)
+            yield name, carry_out(observation, member, work)
         except AttackRefused:
             continue
 
 
-def member_settings(settings: AttackSettings, name: str, **changed) -> AttackSettings:
-    """The settings of a member: what it shares with the ensemble, and as many evaluations of the gradient."""
-    preset = ATTACK_PRESETS[name]
-    if "inner_iterations" in preset:
-        steps = settings.iterations // preset["inner_iterations"]
-        return AttackSettings(preset=name, labels=settings.labels, iterations=steps, restarts=settings.restarts)
-    shared = {key: getattr(settings, key) for key in preset}
-    return AttackSettings(preset=name, **shared | changed)
-
-
-def _best(found: dict[str, Reconstruction], costs: dict[str, Tensor], initial: Tensor) -> Reconstruction:
-    """For each target and restart the member of least cost."""
+def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial: Tensor) -> Reconstruction:
+    """For each target and restart the member of least distance. Shapes: distances and initial (N, R)."""
     names = list(found)
-    cost = torch.stack([costs[name] for name in names], -1)  # (N, R, members)
-    diverged = torch.stack([found[name].diverged | ~costs[name].isfinite() for name in names], -1)
-    winner = choose(cost.flatten(0, 1), diverged.flatten(0, 1)).view(cost.shape[:2])
+    distance = torch.stack([distances[name] for name in names], -1)  # (N, R, members)
+    diverged = torch.stack([found[name].diverged | ~distances[name].isfinite() for name in names], -1)
+    winner = smallest(distance.flatten(0, 1), diverged.flatten(0, 1)).view(distance.shape[:2])
 
     def of_winner(parts: list[Tensor]) -> Tensor:
         stacked = torch.stack(parts, 2)
@@ -84,21 +56,12 @@ def _best(found: dict[str, Reconstruction], costs: dict[str, Tensor], initial: T
 
     picked = {
         key: of_winner([getattr(found[name], key) for name in names])
-        for key in ("all_images", "labels_found", "iterations", "chunk")
+        for key in ("all_images", "labels_found", "iterations", "problems_at_once")
     }
-    final, lost = of_winner(list(cost.unbind(-1))), of_winner(list(diverged.unbind(-1)))
-    chosen = choose(final, lost)
-    rows = torch.arange(len(chosen))
-    return Reconstruction(
-        images=picked["all_images"][rows, chosen],
-        distance=final[rows, chosen],
-        chosen=chosen,
+    return Reconstruction.of(
         initial_distance=initial,
-        final_distance=final,
-        diverged=lost,
+        final_distance=of_winner(list(distance.unbind(-1))),
+        diverged=of_winner(list(diverged.unbind(-1))),
         members=[[names[one] for one in row] for row in winner.tolist()],
         **picked,
     )
-
-
-PRESETS = {"ensemble": ensemble}

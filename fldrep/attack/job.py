@@ -1,6 +1,7 @@
 """An attack job: from a checkpoint and the clients' images to what the attacker makes of each update."""
 
 import time
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fldrep.attack import Reconstruction, attack_named
-from fldrep.attack.resume import Keeper, job_key
+from fldrep.attack.attacker import carry_out
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation, public_zeros
+from fldrep.attack.reconstruction import Reconstruction
+from fldrep.attack.resume import Checkpointer
 from fldrep.attack.targets import Target, choose_targets
 from fldrep.config.jobs import AttackJob
 from fldrep.config.reading import stable_json
@@ -21,12 +25,13 @@ from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
 from fldrep.models.checkpoint import input_of, model_for, read_checkpoint, read_memory
 from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps, Update, as_batches
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Block, Run
 from fldrep.storage.shards import read_shards
-from fldrep.storage.tensors import write_tensors
+from fldrep.storage.tensors import job_key, write_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 
 
@@ -49,49 +54,90 @@ def attack_block(
     """
     torch.set_num_threads(job.engine.threads)
     keep_freed_memory()
-    run, imageset, held = where.run, ImageSet.read(images), job.update.images
-    identity = (run.dataset, run.partition, run.seed)
-    targets = choose_targets(read_shards(shards, imageset.train_labels), job.targets, *identity, images=held)
+    imageset = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
+        batches = Batches.of(where, job, imageset, shards, device)
         model = _model_of_round(where, job, imageset, checkpoints).to(device)
-        constants = input_of(run, job.model, imageset)
-        pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
-        labels = in_updates(torch.tensor([target.label for target in targets]), held).to(device)
-        inputs = in_updates(constants.to_input(pixels), held).to(device)
-        numbers = [target.target // held for target in targets[::held]]
-        clients = [target.client for target in targets[::held]]
-        memories = [read_memory(checkpoints, where.round, client) for client in clients]
-        update = sent_updates(model, inputs, labels, where, job, numbers, memories)
-        identity = (where, *targets, stable_json(job), code, torch.device(device).type, torch.__version__)
-        key = job_key(identity, (*model.state_dict().values(), pixels))
-        keeper = Keeper(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
-        start = time.perf_counter()
-        found = attack_named(job.attack.preset)(
-            model,
-            update,
-            labels if job.attack.labels == "known" else None,
-            job.attack,
-            shape=imageset.shape,
-            normalisation=constants,
-            draw=lambda place, restart: initial_generator(where.run, numbers[place], restart),
-            chunk=job.engine.problems_at_once,
-            batch=held if held > 1 else None,
-            local=LocalSteps.of(job.update),
-            progress=tqdm,
-            keeper=keeper,
-        )
-        seconds = keeper.seconds_before + time.perf_counter() - start
-        rates = effective_rates_of(update, model, inputs, job)
-        rows = _rows(where, job, targets, found, rates, seconds, device_words(device), code)
+        memories = [read_memory(checkpoints, where.round, client) for client in batches.clients]
+        update = sent_updates(model, batches.inputs, batches.labels, where, job, batches.numbers, memories)
+        key = _key(where, job, code, device, model, batches)
+        checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
+        found, seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
+        rates = effective_rates_of(update, model, batches.inputs, job)
+        rows = _rows(where, job, batches.targets, found, rates, seconds, device_words(device), code)
     ATTACK_RUNS.write(rows, attack_runs)
-    pictures = {"originals": pixels, "images": constants.to_pixels(by_target(found.all_images))}
-    write_tensors(reconstructions, {**pictures, "labels": torch.tensor([target.label for target in targets])})
-    keeper.remove()
+    pictures = {"originals": batches.pixels, "images": batches.normalisation.to_pixels(by_target(found.all_images))}
+    write_tensors(reconstructions, {**pictures, "labels": batches.labels.flatten().cpu()})
+    checkpointer.remove()
 
 
-def in_updates(values: Tensor, held: int) -> Tensor:
-    """Values of targets by the update that holds them. Shape: (T, *) -> (T / held, held, *), as it is for one image."""
-    return values if held == 1 else values.unflatten(0, (-1, held))
+@dataclass(frozen=True)
+class Batches:
+    """The images of a block's targets, and these by the update that holds them.
+
+    `pixels` (T, C, H, W) on the CPU; `inputs` (N, C, H, W) and `labels` (N,), or with an axis B for updates of several
+    images; `numbers` of the updates, and the `clients` that send them.
+    """
+
+    targets: list[Target]
+    pixels: Tensor
+    inputs: Tensor
+    labels: Tensor
+    numbers: list[int]
+    clients: list[int]
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, where: Block, job: AttackJob, imageset: ImageSet, shards: Path, device: torch.device) -> "Batches":
+        """Those that a job's targets are in."""
+        run, each = where.run, job.update.images
+        shares, identity = read_shards(shards, imageset.train_labels), (run.dataset, run.partition, run.seed)
+        targets = choose_targets(shares, job.targets, *identity, images=each)
+        normalisation = input_of(run, job.model, imageset)
+        pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
+        return cls(
+            targets=targets,
+            pixels=pixels,
+            inputs=in_updates(normalisation.to_input(pixels), each).to(device),
+            labels=in_updates(torch.tensor([target.label for target in targets]), each).to(device),
+            numbers=[target.target // each for target in targets[::each]],
+            clients=[target.client for target in targets[::each]],
+            normalisation=normalisation,
+        )
+
+
+def _key(where: Block, job: AttackJob, code: str, device: torch.device, model: Model, batches: Batches) -> str:
+    """What decides the job, for what a killed one left."""
+    words = (where, *batches.targets, stable_json(job), code, torch.device(device).type, torch.__version__)
+    return job_key(words, (*model.state_dict().values(), batches.pixels))
+
+
+def _observation(where: Block, job: AttackJob, model: Model, update: Update, batches: Batches) -> Observation:
+    """What the server sees of a block, and knows besides."""
+    return Observation(
+        model=model,
+        update=update,
+        labels=batches.labels if job.attack.labels == "known" else None,
+        shape=tuple(batches.pixels.shape[1:]),
+        normalisation=batches.normalisation,
+        draw=lambda place, restart: initial_generator(where.run, batches.numbers[place], restart),
+        zeros=public_zeros(update),
+        batch=job.update.images if job.update.images > 1 else None,
+        local=LocalSteps.of(job.update),
+    )
+
+
+def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[Reconstruction, float]:
+    """What the attack found, and the seconds it took, before and after a kill."""
+    work = Work(job.engine.problems_at_once, progress=tqdm, checkpointer=checkpointer)
+    start = time.perf_counter()
+    found = carry_out(observation, job.attack, work)
+    return found, checkpointer.seconds_before + time.perf_counter() - start
+
+
+def in_updates(values: Tensor, images_per_update: int) -> Tensor:
+    """Group per-target values by update: (T, *) -> (T / B, B, *), as it is for one image an update."""
+    return values if images_per_update == 1 else values.unflatten(0, (-1, images_per_update))
 
 
 def by_target(found: Tensor) -> Tensor:
@@ -157,16 +203,17 @@ def _rows(
     device: str,
     code: str,
 ) -> list[dict]:
-    held = job.update.images
-    labels_found = found.labels_found.unsqueeze(-1) if held == 1 else found.labels_found
+    each = job.update.images
+    labels_found = found.labels_found.unsqueeze(-1) if each == 1 else found.labels_found
     shared = {
         **where.run.columns(job.defense),
         "round": where.round,
         "update_kind": where.update_kind,
-        "images_per_update": held,
+        "images_per_update": each,
         "local_steps": job.update.local_steps,
         "attack": where.attack,
-        "preset": job.attack.preset,
+        "preset": job.attack.preset or where.attack,
+        "variant_of": " ".join(job.attack.variant_of),
         "label_strategy": job.attack.labels,
         "block": where.block,
         "runtime_s": seconds / labels_found.numel(),
@@ -178,16 +225,17 @@ def _rows(
             **shared,
             **vars(target),
             "restart": restart,
-            "is_best_restart": restart == int(found.chosen[update]),
+            "is_best_restart": restart == int(found.best_restart[update]),
+            "member": found.members[update][restart] if found.members else "",
             "label_found": int(labels_found[update, restart, image]),
             "iterations": int(found.iterations[update, restart]),
-            "problems_at_once": int(found.chunk[update, restart]),
+            "problems_at_once": int(found.problems_at_once[update, restart]),
             "initial_distance": float(found.initial_distance[update, restart]),
             "gradient_distance": float(found.final_distance[update, restart]),
             "diverged": bool(found.diverged[update, restart]),
             "live_pruned": rates[update][0],
             "norm2_removed": rates[update][1],
         }
-        for target, (update, image) in zip(targets, product(range(len(rates)), range(held)), strict=True)
+        for target, (update, image) in zip(targets, product(range(len(rates)), range(each)), strict=True)
         for restart in range(found.diverged.shape[1])
     ]

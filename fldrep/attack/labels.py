@@ -5,35 +5,36 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fldrep.attack.observation import Observation
 from fldrep.errors import AttackRefused, ConfigError
 from fldrep.models.model import Model
-from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, LocalSteps
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 
-def labels_for(
-    strategy: str,
-    model: Model,
-    seen: Mapping[str, Tensor],
-    known: Tensor | None,
-    batch: int,
-    local: LocalSteps | None = None,
-) -> Tensor | None:
+def labels_for(strategy: str, observation: Observation) -> Tensor | None:
     """The labels of each update, (N, B), or None where the optimiser is to find them.
 
-    Args: strategy: `known`, `inferred` or `optimised`; known: (N,) or (N, B), read only by `known`.
-    Errors: `ConfigError` where labels are to be known and are not; `AttackRefused` where they cannot be inferred.
+    Args: strategy: `known`, `inferred` or `optimised`; the observation's own labels are read only by `known`.
+    Errors: `ConfigError` where labels are to be known and are not, or do not fit the updates; `AttackRefused` where
+    they cannot be inferred.
     """
     if strategy == "optimised":
         return None
+    count, batch = observation.count(), observation.images or 1
     if strategy == "inferred":
-        steps = 1 if local is None else len(local.batches(batch))
-        return inferred_labels(model, {name: seen[name] / steps for name in seen if name.startswith("head.")}, batch)
-    if known is None:
-        raise ConfigError("labels: none given, but the attack takes them as known; give labels or labels='inferred'")
-    return known.reshape(len(known), -1)
+        steps = observation.sent.local_steps or 1
+        head = {name: one / steps for name, one in observation.update.items() if name.startswith("head.")}
+        return inferred_labels(observation.model, head, batch)
+    if observation.labels is None:
+        raise ConfigError("labels: none given, but the attack takes them as known; give them, or infer labels")
+    labels = observation.labels.reshape(len(observation.labels), -1)
+    if labels.shape != (count, batch):
+        found = tuple(labels.shape)
+        raise ConfigError(f"labels: shape {found}, expected ({count},) or ({count}, images an update)")
+    return labels
 
 
-def inferred_labels(model: Model, seen: Mapping[str, Tensor], batch: int = 1) -> Tensor:
+def inferred_labels(model: Model, update: Mapping[str, Tensor], batch: int = 1) -> Tensor:
     """The labels of each update, in ascending order. Shape: {name: (N, *shape)} -> (N, B).
 
     For one image it is the only class whose logit the gradient wants to raise: the gradient of the last bias is
@@ -42,13 +43,13 @@ def inferred_labels(model: Model, seen: Mapping[str, Tensor], batch: int = 1) ->
     arXiv:2001.02610. For several images see `inferred_counts`.
     """
     if batch == 1:
-        evidence = seen[HEAD_BIAS] if HEAD_BIAS in seen else seen[HEAD_WEIGHT].sum(-1)
+        evidence = update[HEAD_BIAS] if HEAD_BIAS in update else update[HEAD_WEIGHT].sum(-1)
         return evidence.argmin(1, keepdim=True)
-    counts = inferred_counts(model, seen, batch)
+    counts = inferred_counts(model, update, batch)
     return torch.stack([torch.arange(counts.shape[1], device=counts.device).repeat_interleave(one) for one in counts])
 
 
-def inferred_counts(model: Model, seen: Mapping[str, Tensor], batch: int) -> Tensor:
+def inferred_counts(model: Model, update: Mapping[str, Tensor], batch: int) -> Tensor:
     """How many images of each class an update holds. Shape: {name: (N, *shape)} -> (N, classes), rows sum to B.
 
     The gradient of the last bias is the mean softmax less the classes' shares. The mean softmax is taken to be that
@@ -56,17 +57,17 @@ def inferred_counts(model: Model, seen: Mapping[str, Tensor], batch: int) -> Ten
     classes where dL/db is negative. (The softmax from the gradient itself: Ma et al. 2023, arXiv:2110.09074.)
     Errors: `AttackRefused` where the last layer has no bias.
     """
-    if HEAD_BIAS not in seen:
+    if HEAD_BIAS not in update:
         raise AttackRefused(
             f"labels 'inferred' of {batch} images an update are read from {HEAD_BIAS}, which is missing"
         )
-    slope = seen[HEAD_BIAS]
-    present = (slope < 0).to(slope.dtype)
-    total = (present * slope).sum(1, keepdim=True).clamp_max(-torch.finfo(slope.dtype).tiny)
-    mean_features = (present[:, :, None] * seen[HEAD_WEIGHT]).sum(1) / total
+    grad_logits = update[HEAD_BIAS]
+    present = (grad_logits < 0).to(grad_logits.dtype)
+    total = (present * grad_logits).sum(1, keepdim=True).clamp_max(-torch.finfo(grad_logits.dtype).tiny)
+    mean_features = (present[:, :, None] * update[HEAD_WEIGHT]).sum(1) / total
     with torch.no_grad():
-        mean_softmax = model.head(mean_features.to(model.head.weight)).softmax(-1).to(slope)
-    return whole_shares((mean_softmax - slope).clamp_min(0), batch)
+        mean_softmax = model.head(mean_features.to(model.head.weight)).softmax(-1).to(grad_logits)
+    return whole_shares((mean_softmax - grad_logits).clamp_min(0), batch)
 
 
 def whole_shares(shares: Tensor, total: int) -> Tensor:

@@ -8,65 +8,39 @@ two different networks.
 """
 
 import copy
-from collections.abc import Mapping
-from dataclasses import fields
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fldrep.attack.masks import defended_part
-from fldrep.attack.problem import Attack, Draw, Reconstruction
+from fldrep.attack import engine
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation
+from fldrep.attack.reconstruction import Reconstruction
 from fldrep.config.attacks import AttackSettings
-from fldrep.errors import AttackRefused
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT
 
 
-def through_the_mask(attack: Attack) -> Attack:
-    """A masked attack that goes through the client's mask. Args, errors: as for `each_in_its_own_network`."""
-    return partial(each_in_its_own_network, attack)
+def run(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
+    """Attack each update by itself, in the network without its pruned features.
 
-
-def each_in_its_own_network(
-    attack: Attack,
-    model: Model,
-    seen: Mapping[str, Tensor],
-    labels: Tensor | None,
-    settings: AttackSettings,
-    *,
-    draw: Draw,
-    defended: str | None = None,
-    **setup,
-) -> Reconstruction:
-    """Run a masked attack on each update by itself, in the network without its pruned features.
-
-    The networks differ, so the restarts of one target are worked together, and targets one after the other. `setup` as
-    in `engine.solve_all`. Errors: `AttackRefused` where the last layer has no public mask, or where the client did
-    several local steps, each with a mask of its own.
+    The networks differ, so the restarts of one target are worked together, and targets one after the other.
     """
-    if defended_part(seen, defended) != "head":
-        raise AttackRefused(
-            f"attack {settings.preset!r} prunes the representation as the client did, but no column of the last layer"
-            " alone is masked"
-        )
-    if setup.get("local") is not None:
-        raise AttackRefused(f"attack {settings.preset!r} knows one mask an update, but each local step has its own")
+    each = [engine.run(_of_one(observation, target), settings, work) for target in range(observation.count())]
+    return Reconstruction.joined(each)
 
-    def one(target: int) -> Reconstruction:
-        own = {name: value[target : target + 1] for name, value in seen.items()}
-        known = None if labels is None else labels[target : target + 1]
-        return attack(
-            without_pruned(model, own[HEAD_WEIGHT][0]),
-            own,
-            known,
-            settings,
-            draw=lambda _, restart: draw(target, restart),
-            defended="head",
-            **setup,
-        )
 
-    return joined([one(target) for target in range(len(seen[HEAD_WEIGHT]))])
+def _of_one(observation: Observation, target: int) -> Observation:
+    """The observation of one update, in its own network."""
+    own = {name: value[target : target + 1] for name, value in observation.update.items()}
+    return replace(
+        observation,
+        model=without_pruned(observation.model, own[HEAD_WEIGHT][0]),
+        update=own,
+        labels=None if observation.labels is None else observation.labels[target : target + 1],
+        draw=lambda _, restart: observation.draw(target, restart),
+    )
 
 
 def without_pruned(model: Model, head_gradient: Tensor) -> Model:
@@ -75,9 +49,3 @@ def without_pruned(model: Model, head_gradient: Tensor) -> Model:
     with torch.no_grad():
         own.head.weight.mul_((head_gradient != 0).any(0).to(own.head.weight))
     return own
-
-
-def joined(parts: list[Reconstruction]) -> Reconstruction:
-    """One result for the targets of all."""
-    tensors = [field.name for field in fields(Reconstruction) if field.name != "members"]
-    return Reconstruction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors})

@@ -4,7 +4,6 @@ A job works chunk after chunk, always in the same order. Kept are what the finis
 way, its solver's tensors after some step: all that its next step depends on.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,21 +16,12 @@ from fldrep.storage.tensors import read_metadata, read_tensors, write_tensors
 State = dict[str, Tensor]
 
 
-def job_key(names: tuple[object, ...], tensors: tuple[Tensor, ...]) -> str:
-    """A digest of all that decides a job: names, settings and code as text, and the bits of tensors."""
-    digest = hashlib.sha256("\x1f".join(map(str, names)).encode())
-    for value in tensors:
-        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def shapes(state: State) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor."""
     return {name: tuple(one.shape) for name, one in state.items()}
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the way of one job in a file, written at most every `save_every_s` seconds; without a path, keeps nothing.
 
     A file of another key, or a damaged one, is not taken: what it held can be computed again. Call `finished` before

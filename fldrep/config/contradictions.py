@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from fldrep import registry
-from fldrep.config.attacks import THROUGH_THE_MASK
 from fldrep.config.data import PHOTO
-from fldrep.config.defenses import DefenseSettings
 from fldrep.config.grid import GridEntry
+from fldrep.config.needs import Public, Sent, lacks
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.updates import UpdateSettings
 
 if TYPE_CHECKING:
@@ -60,43 +61,24 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
         ):
             if value % images:
                 raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
-    for name in entry.attacks:
-        preset = config.attacks[name].preset
-        for update in entry.updates:
-            fault = fault_of_update(preset, config.updates[update])
-            if fault:
-                raise ValueError(f"{where}.attacks: {name!r} {fault} of update {update!r}")
-        for defense in entry.defenses:
-            fault = fault_of_defense(preset, config.defenses[defense])
-            if fault:
-                raise ValueError(f"{where}.attacks: {name!r} {fault[0]}, but {defense!r} {fault[1]}")
+    for name, update, defense in product(entry.attacks, entry.updates, entry.defenses):
+        public, sent = Public.of(config.defenses[defense]), Sent.of(config.updates[update])
+        for whose, needed, instead in lacks(config.attacks[name].needs, public, sent):
+            it = {"defense": defense, "update_kind": update}[whose]
+            raise ValueError(f"{where}.attacks: {name!r} needs {needed}, but {whose} {it!r} {instead}")
 
 
-def fault_of_update(preset: str, update: UpdateSettings) -> str:
-    """Why an attack cannot be run on an update, empty where it can."""
-    if preset == "r-matching" and (update.images > 1 or update.local_epochs is not None):
-        steps = "" if update.local_epochs is None else f" and {update.local_steps} local steps"
-        return f"reads the representation of one image off one gradient, not of the {update.images} images{steps}"
-    if preset in THROUGH_THE_MASK and update.local_epochs is not None:
-        return f"knows one mask an update, not one for each of the {update.local_steps} local steps"
-    return ""
-
-
-def fault_of_defense(preset: str, defense: DefenseSettings) -> tuple[str, str] | None:
-    """What an attack that adapts to a defense needs, and what this defense lacks of it; None where it lacks nothing."""
-    public = registry.value("defense", defense.method)(defense)
-    layers = public.zeros
-    if preset == "gs-drop" and layers != "head":
-        return "drops the defended layer", "defends none"
-    if preset in ("gs-masked", "dlg-masked") and layers == "none":
-        return "needs a public mask", "leaves none"
-    if preset in THROUGH_THE_MASK and getattr(defense, "prune", "") != "representation":
-        return "prunes the representation as the client did", "does not (prune: representation)"
-    if preset == "gs-averaged" and not public.std:
-        return "averages noise away", "adds none"
-    if preset == "dlg-scaled" and public.clip is None:
-        return "estimates the scale of clipping", "does not clip"
-    return None
+def check_names(config: Config) -> None:
+    """Refuse an attack of one's own that is called like a preset, and variants of what is neither."""
+    own = {name for name, attack in config.attacks.items() if attack.preset is None}
+    for name in sorted(own & ATTACK_PRESETS.keys()):
+        raise ValueError(f"attacks.{name}: an attack without preset may not be called like the preset {name!r}")
+    known = {*ATTACK_PRESETS, *own}
+    for name, attack in config.attacks.items():
+        for one in attack.variant_of:
+            if one not in known:
+                listed = ", ".join(sorted(known))
+                raise ValueError(f"attacks.{name}.variant_of: {one!r} is no preset and no attack; known: {listed}")
 
 
 def _check_theory(config: Config, entry: GridEntry, where: str) -> None:

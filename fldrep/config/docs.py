@@ -32,6 +32,10 @@ def _sections(kind: type[Section]) -> Iterator[type[Section]]:
 
 
 def _types_in(annotation: Any) -> Iterator[Any]:
+    told = [one for one in getattr(annotation, "__metadata__", ()) if hasattr(one, "sections")]
+    if told:  # what it holds depends on what is registered
+        yield from told[0].sections()
+        return
     yield annotation
     for part in get_args(annotation):
         yield from _types_in(part)

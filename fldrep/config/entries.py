@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, get_type_hints
 
 from pydantic import ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
@@ -35,13 +36,16 @@ def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -
 
 
 def keywords_of(function: Callable) -> dict[str, tuple[Any, Any]]:
-    """The annotated keyword-only parameters of a function with their defaults, as pydantic takes fields."""
-    found = {}
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            required = parameter.default is inspect.Parameter.empty
-            found[name] = (parameter.annotation, ... if required else parameter.default)
-    return found
+    """The annotated keyword-only parameters of a function with their defaults, as pydantic takes fields.
+
+    Only their annotations are evaluated: those of the others may name what is imported for a type checker alone.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    own = {one.name: one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    written = SimpleNamespace(__annotations__={name: one.annotation for name, one in own.items()})
+    types = get_type_hints(written, function.__globals__, include_extras=True)
+    empty = inspect.Parameter.empty
+    return {name: (types[name], ... if one.default is empty else one.default) for name, one in own.items()}
 
 
 class OneOf:

@@ -1,6 +1,6 @@
 """The sections that each job depends on."""
 
-from fldrep.config.attacks import AttackSettings
+from fldrep.config.attacks import ChosenAttack
 from fldrep.config.data import PhotoSettings
 from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
@@ -33,7 +33,7 @@ class AttackJob(Section):
     model: ModelSettings
     defense: ChosenDefense
     update: UpdateSettings
-    attack: AttackSettings
+    attack: ChosenAttack
     engine: EngineSettings
     targets: list[Natural]
 

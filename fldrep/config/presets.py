@@ -1,25 +1,66 @@
-"""What each attack and each defense is, before a config changes it.
+"""The built-in attacks and defenses, before a config changes them.
 
 A job is told the values it uses, so a changed value makes again the jobs of the presets that have it, and no other.
 """
 
 from typing import Any
 
-# Keys absent from a preset are not used by it, and are refused.
-LBFGS = {"iterations": 300, "lr": 1.0, "restarts": 1, "inner_iterations": 20, "history": 100}
-SIGNED_ADAM = {"iterations": 24_000, "lr": 0.1, "restarts": 1, "total_variation": 1e-4, "box": True, "lr_decay": True}
-ATTACK_PRESETS: dict[str, dict[str, Any]] = {
-    "dlg": {"labels": "optimised", **LBFGS},
-    "idlg": {"labels": "inferred", **LBFGS},
-    "gs": {"labels": "known", **SIGNED_ADAM},
-    "gs-masked": {"labels": "known", **SIGNED_ADAM},
-    "gs-drop": {"labels": "known", **SIGNED_ADAM},
-    "gs-pruned": {"labels": "known", **SIGNED_ADAM},
-    "gs-l2": {"labels": "known", **SIGNED_ADAM},
-    "gs-averaged": {"labels": "known", **SIGNED_ADAM, "repeats": 16},
-    "dlg-scaled": {"labels": "optimised", **LBFGS},
-    "dlg-masked": {"labels": "optimised", **LBFGS},
-    "dlg-pruned": {"labels": "optimised", **LBFGS},
-    "r-matching": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
-    "ensemble": {"labels": "known", **SIGNED_ADAM, "feature_weight": 1.0},
+GS = {
+    "objective": "cosine",
+    "optimiser": "signed-adam",
+    "labels": "known",
+    "iterations": 24_000,
+    "total_variation": 1e-4,
 }
+DLG = {"objective": "l2", "optimiser": "lbfgs", "labels": "optimised", "iterations": 300}
+
+# What each is made of, as a config would say it; keys that are not here have the values that the parts give them.
+# `variant_of`: the published attacks that it strengthens, the nearest first.
+ATTACK_PRESETS: dict[str, dict[str, Any]] = {
+    "dlg": DLG,
+    "idlg": {**DLG, "labels": "inferred"},
+    "gs": GS,
+    "gs-masked": {**GS, "compares": "surviving", "variant_of": ["gs"]},
+    "gs-drop": {**GS, "compares": "without-head", "variant_of": ["gs"]},
+    "gs-pruned": {**GS, "compares": "surviving", "through_mask": True, "variant_of": ["gs"]},
+    "gs-l2": {**GS, "objective": "relative-l2", "variant_of": ["gs"]},
+    "gs-averaged": {**GS, "repeats": 16, "variant_of": ["gs"]},
+    "dlg-scaled": {**DLG, "objective": "scaled-l2", "variant_of": ["dlg"]},
+    "dlg-masked": {**DLG, "compares": "surviving", "variant_of": ["dlg"]},
+    "dlg-pruned": {**DLG, "compares": "surviving", "through_mask": True, "variant_of": ["dlg"]},
+    "r-matching": {**GS, "compares": "representation", "variant_of": ["gs"]},
+    "ensemble": {
+        **GS,
+        "compares": "surviving",
+        "members": ["gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"],
+        "feature_weight": 1.0,
+        "variant_of": ["gs", "dlg"],
+    },
+}
+
+ATTACK_SOURCES = {
+    "dlg": "Zhu et al. 2019, arXiv:1906.08935, with the values of the reference notebook",
+    "idlg": "Zhao et al. 2020, arXiv:2001.02610",
+    "gs": "Geiping et al. 2020, arXiv:2003.14053, with the values of github.com/JonasGeiping/invertinggradients",
+    "gs-masked": "Li et al. 2022, CVPR: the public mask applied to the trial gradient",
+    "gs-drop": "Balunović et al. 2022, ICLR: the defended layer left out",
+    "gs-pruned": "this project: the trial is pruned as the client's image was",
+    "gs-l2": "this project: the squared distance is the likelihood of Gaussian noise",
+    "gs-averaged": "this project: the mean of updates of the same images, each with its own noise",
+    "dlg-scaled": "this project: the scale of clipping is fitted at each step",
+    "dlg-masked": "Li et al. 2022, CVPR: the public mask applied to the trial gradient",
+    "dlg-pruned": "this project: the trial is pruned as the client's image was",
+    "r-matching": "this project: r is read off the last layer's gradient and matched besides",
+    "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
+}
+
+OLD_ATTACKS = {"strongest": "ensemble"}  # names that presets had
+
+
+def variant_of(preset: str) -> tuple[str, ...]:
+    """The published attacks that a preset strengthens, the nearest first; empty for a published one. Old names too.
+
+    >>> variant_of("gs-masked"), variant_of("strongest"), variant_of("idlg")
+    (('gs',), ('gs', 'dlg'), ())
+    """
+    return tuple(ATTACK_PRESETS[OLD_ATTACKS.get(preset, preset)].get("variant_of", ()))

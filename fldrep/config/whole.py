@@ -2,8 +2,8 @@
 
 from pydantic import field_validator, model_validator
 
-from fldrep.config.attacks import AttackSettings
-from fldrep.config.contradictions import check_convergence, check_entry
+from fldrep.config.attacks import ChosenAttack
+from fldrep.config.contradictions import check_convergence, check_entry, check_names
 from fldrep.config.data import DataSettings
 from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
@@ -30,7 +30,7 @@ class Config(Section):
     updates: dict[Name, UpdateSettings] = option(
         {}, "named kinds of update; `single`, one image and one step, is always there"
     )
-    attacks: dict[Name, AttackSettings] = option({}, "named attacks")
+    attacks: dict[Name, ChosenAttack] = option({}, "named attacks")
     grid: list[GridEntry] = option(..., "what is run", min_length=1)
     engine: EngineSettings = option(EngineSettings(), "how attacks are computed")
     metrics: MetricSettings = option(MetricSettings(), "how reconstructions are judged")
@@ -47,6 +47,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self):
         check_convergence(self)
+        check_names(self)
         for position, entry in enumerate(self.grid):
             check_entry(self, entry, f"grid[{position}]")
         return self

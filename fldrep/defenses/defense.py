@@ -48,6 +48,11 @@ class Defense:
         return getattr(self.settings, "clip", None)
 
     @property
+    def prunes_representation(self) -> bool:
+        """Whether the loss is that of a pruned representation, so that a trial must be pruned likewise."""
+        return False
+
+    @property
     def changes_gradient(self) -> bool:
         """Whether `on_model` or `on_batch` change the gradient itself, so that a plain one cannot be used."""
         return any(overrides(self, hook) for hook in ("on_model", "on_batch"))

@@ -21,7 +21,7 @@ def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
 
     Args: attacks: table `tables.attacks`; error: which of `rows.ERROR_NAMES` is shown.
     """
-    settings = [(key, rows) for key, rows in attacks.groupby(SETTING) if rows["preset"].map(is_adaptive).any()]
+    settings = [(key, rows) for key, rows in attacks.groupby(SETTING) if is_adaptive(rows).any()]
     if not settings:
         return theme.message_figure("No adaptive attack was run in this grid.")
     lines = [comparisons(rows) for _, rows in settings]
@@ -43,14 +43,15 @@ def comparisons(setting: pd.DataFrame) -> pd.DataFrame:
     `naive` is empty for a naive attack itself. Only families with an adaptive attack are shown; a defense that was
     attacked only naively keeps its line.
     """
-    presets = setting.drop_duplicates("attack").set_index("attack")["preset"]
-    families = {family(preset) for preset in presets if is_adaptive(preset)}
+    each = setting.drop_duplicates("attack").set_index("attack")
+    adaptive, families = is_adaptive(each), family(each)
+    compared = set(families[adaptive])
     lines = []
     for name in theme.defense_styles(setting):
         rows = setting[setting["defense"] == name]
-        shown = [one for one in rows["attack"].unique() if family(presets[one]) in families]
-        for attack in sorted(shown, key=lambda one: (is_adaptive(presets[one]), one)):
-            naive = (naive_counterpart(rows, attack) or "") if is_adaptive(presets[attack]) else ""
+        shown = [one for one in rows["attack"].unique() if families[one] in compared]
+        for attack in sorted(shown, key=lambda one: (adaptive[one], one)):
+            naive = (naive_counterpart(rows, attack) or "") if adaptive[attack] else ""
             lines.append({"defense": name, "attack": attack, "naive": naive})
     return pd.DataFrame(lines)
 

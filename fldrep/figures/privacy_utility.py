@@ -123,6 +123,6 @@ def _handles(styles: dict[str, theme.Style], cells: pd.DataFrame) -> list:
         handles.append(Line2D([], [], **grey, **hollow, label="hollow: some targets diverged"))
     if (cells["n"] == 0).any():
         handles.append(Line2D([], [], **grey, marker="x", label="all targets diverged"))
-    if cells["preset"].map(is_adaptive).any():
+    if is_adaptive(cells).any():
         handles.append(Line2D([], [], color=ink, linewidth=1.1, label="undefended, under the naive attack"))
     return [*handles, *theme.uninformed_handles()]

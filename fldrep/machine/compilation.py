@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable)
 WORTH_STEPS = 10_000
 
 
-def hastening(asked: Compile, steps: int, device: str = "cpu") -> Callable[[Function], Function] | None:
+def compiler(asked: Compile, steps: int, device: str = "cpu") -> Callable[[Function], Function] | None:
     """What compiles a function of tensors, or None where functions stay as they are.
 
     Args: asked: `always`, `never`, `auto`: from `WORTH_STEPS` evaluations on, or `graphs`: with CUDA graphs (never
@@ -41,6 +41,11 @@ def hastening(asked: Compile, steps: int, device: str = "cpu") -> Callable[[Func
         return None
     keep_compiled()
     return as_graph if asked == "graphs" else compiled
+
+
+def as_it_is(function: Function) -> Function:
+    """What compiles nothing."""
+    return function
 
 
 def compiled(function: Function) -> Function:

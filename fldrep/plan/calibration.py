@@ -16,8 +16,9 @@ import platformdirs
 
 from fldrep import registry
 from fldrep.atomic import atomic_write
-from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
+from fldrep.config.attacks import ATTACKS, AttackSettings, attack_settings, modules_of
 from fldrep.config.models import ModelSettings
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import stable_json
 from fldrep.config.updates import UpdateSettings
 from fldrep.machine.origin import machine, versions
@@ -67,8 +68,9 @@ def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Calla
 
 def cache_file() -> Path:
     """Where the costs of this machine, these versions and this code are kept."""
+    attacks = {module for preset in ATTACK_PRESETS for module in modules_of(attack_settings(preset))}
     defenses = (entry.module for entry in registry.entries("defense").values())
-    modules = {"fldrep.plan.calibration", "fldrep.train.client", *ATTACK_MODULES.values(), *defenses}
+    modules = {"fldrep.plan.calibration", "fldrep.train.client", *attacks, *defenses}
     identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
     folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
     return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
@@ -91,7 +93,7 @@ def _attack(unit: Unit) -> float:
     import fldrep
     from fldrep.models.updates import LocalSteps, Update
 
-    settings, sent = AttackSettings.model_validate_json(unit.attack), UpdateSettings.model_validate_json(unit.update)
+    settings, sent = ATTACKS.validate(json.loads(unit.attack)), UpdateSettings.model_validate_json(unit.update)
     images, labels = _random_images(unit, PROBLEMS * sent.images)
     images, labels = images.unflatten(0, (PROBLEMS, sent.images)), labels.view(PROBLEMS, sent.images)
     model, local = _model(unit), LocalSteps.of(sent)
@@ -100,11 +102,9 @@ def _attack(unit: Unit) -> float:
         images.device
     )
     known = None if settings.labels == "optimised" else labels
-    options = {} if settings.inner_iterations is None else {"inner_iterations": settings.inner_iterations}
 
     def attack(steps: int) -> None:
-        setup = {"label_strategy": settings.labels, "batch": sent.images, "local": local, **options}
-        fldrep.reconstruct(model, update, known, settings.preset, steps, **setup)
+        fldrep.reconstruct(model, update, known, settings, steps, batch=sent.images, local=local)
 
     attack(1)  # the first call pays for what later ones find ready
     once = _seconds(unit, lambda: attack(1))

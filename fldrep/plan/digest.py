@@ -18,13 +18,15 @@ TOLD = frozenset({"fldrep.config.presets"})
 
 
 # Tables of modules that are imported on use: a job is told the name, and its digest is asked of that name's module.
-ON_USE = frozenset({"ATTACK_MODULES"})
+ON_USE: frozenset[str] = frozenset()
 
 
 # Calls that hold words for a reader: the positions and the keywords of the arguments that are words.
 WORDS: dict[str, tuple[frozenset[int], frozenset[str]]] = {
     "Column": (frozenset({2, 3}), frozenset({"meaning", "unit"})),
     "option": (frozenset({1}), frozenset({"meaning", "unit", "source"})),
+    "Need": (frozenset({1}), frozenset({"what"})),
+    "_unless": (frozenset({1}), frozenset({"instead"})),
     "warnings.warn": (frozenset({0}), frozenset({"message"})),
     **{f"logger.{level}": (frozenset({0}), frozenset()) for level in ("debug", "info", "warning", "error")},
 }

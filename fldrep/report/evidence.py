@@ -62,9 +62,9 @@ class Finding:
 
 
 def attacks_in(setting: pd.DataFrame, adaptive: bool) -> list[str]:
-    """Names of the attacks in some rows that do, or do not, know of the defense."""
-    presets = setting.groupby("attack")["preset"].first()
-    return [name for name, preset in presets.items() if is_adaptive(preset) == adaptive]
+    """Names of the attacks in some rows that do, or do not, strengthen a published one."""
+    each = setting.groupby("attack", as_index=False).first()
+    return each["attack"][is_adaptive(each) == adaptive].tolist()
 
 
 def rows_of(setting: pd.DataFrame, attack: str, defense: str) -> pd.DataFrame:

@@ -84,8 +84,9 @@ def certificate(tables: Tables) -> list[Finding]:
 
 def _certificate(where: dict, rows: pd.DataFrame, tables: Tables) -> Finding:
     finite = bounded(rows)
-    knows = finite["attack"].map({name: is_adaptive(one.preset) for name, one in tables.config.attacks.items()})
-    naive, adaptive = finite[~knows.astype(bool)], finite[knows.astype(bool)]
+    attacks = tables.attacks
+    knows = finite["attack"].isin(attacks["attack"][is_adaptive(attacks)])
+    naive, adaptive = finite[~knows], finite[knows]
     ratio = median_interval(finite["distance"] / finite["bound_local"])
     words = (
         f"distance / bound {median_text(ratio)}; "

@@ -1,5 +1,6 @@
 """Named tensors in files of safetensors."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -52,3 +53,12 @@ def read_metadata(path: Path | str) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+def job_key(names: Iterable[object], tensors: Iterable[Tensor]) -> str:
+    """A digest of all that decides a job: names, settings and code as text, and the bits of tensors."""
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode())
+    for value in tensors:
+        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

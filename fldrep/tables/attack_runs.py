@@ -10,7 +10,8 @@ ATTACK_IDENTITY = (
     Column("images_per_update", "int", "images an update holds", "images"),
     Column("local_steps", "int", "steps of local SGD behind an update; 1 for a gradient", "steps"),
     Column("attack", "str", "name of the attack in the config"),
-    Column("preset", "str", "attack it is a variant of"),
+    Column("preset", "str", "built-in attack whose values it has but for its own; its name if it is none of them"),
+    Column("variant_of", "str", "published attacks that it strengthens, the nearest first; empty for a published one"),
     Column("label_strategy", "str", "known, inferred or optimised"),
     Column("block", "int", "job the target was attacked in"),
     Column("target", "int", "number of the attacked image"),
@@ -27,6 +28,7 @@ ATTACK_OUTCOME = (
     Column("client", "int", "client that holds the image"),
     Column("index", "int", "position of the image in the training set"),
     Column("label", "int", "true class"),
+    Column("member", "str", "which attack of an ensemble found it, empty for any other"),
     Column("label_found", "int", "class the attack used or found, in the table `attacks` for the matched image"),
     Column("iterations", "int", "optimiser steps done", "steps"),
     Column("initial_distance", "float", "gradient distance of the initial point", null=True),
@@ -46,4 +48,4 @@ ATTACK_OUTCOME = (
 
 
 # What an attack job writes; the metrics stage adds the images' errors and makes ATTACKS of it.
-ATTACK_RUNS = Table("attack_runs", 2, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
+ATTACK_RUNS = Table("attack_runs", 3, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))

@@ -19,7 +19,7 @@ def _image_columns(prefix: str, whose: str) -> tuple[Column, ...]:
 
 ATTACKS = Table(
     "attacks",
-    2,
+    3,
     (
         *ATTACK_IDENTITY,
         *ATTACK_OUTCOME,

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from fldrep.attack.masks import defended_part, masked_columns, without_head
 
 import fldrep
 from fldrep.attack import attack_named
-from fldrep.attack.masks import defended_part, masked_columns, without_head
 from fldrep.attack.objectives import cosine, keep_all
 from fldrep.config.attacks import ATTACK_MODULES
 from fldrep.config.presets import ATTACK_PRESETS

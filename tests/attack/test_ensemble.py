@@ -1,11 +1,11 @@
 import pytest
 import torch
+from fldrep.attack.masks import what_survives
 
 import fldrep
 from fldrep.attack import attack_settings
 from fldrep.attack.engine import distances_at
 from fldrep.attack.ensemble import MEMBERS, _best, member_settings
-from fldrep.attack.masks import what_survives
 from fldrep.attack.problem import Reconstruction
 from fldrep.models.updates import HEAD_WEIGHT, Update
 

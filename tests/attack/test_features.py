@@ -1,10 +1,10 @@
 import pytest
 import torch
+from fldrep.attack.features import features_of, matched, with_features
+from fldrep.attack.masks import what_survives
 from torch import nn
 
 import fldrep
-from fldrep.attack.features import features_of, matched, with_features
-from fldrep.attack.masks import what_survives
 from fldrep.attack.objectives import RELATIVE_SQUARED, SCALED_SQUARED
 from fldrep.errors import AttackRefused
 from fldrep.models.model import Model

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from fldrep.attack.masks import masked_columns
 
 import fldrep
-from fldrep.attack.masks import masked_columns
 from fldrep.attack.objectives import cosine
 from fldrep.attack.pruned import without_pruned
 from fldrep.errors import AttackRefused

@@ -77,7 +77,12 @@ CASES = [
     ("partitions", MISSING, ..., "partitions: missing"),
     ("partitions/iid/clients", LOW, 0, "partitions.iid.clients: 0: .*greater than or equal to 1"),
     ("partitions/iid/clients", HIGH, 10**12, "partitions.iid.clients: 1000000000000: .*or equal to 60000"),
-    ("partitions/iid/method", UNKNOWN, "random", "partitions.iid.method: 'random': .*'iid', 'label-skew' or 'dirichlet'"),
+    (
+        "partitions/iid/method",
+        UNKNOWN,
+        "random",
+        "partitions.iid.method: 'random': .*'label-skew' or 'dirichlet'",
+    ),
     ("partitions/two/clients", TYPE, 2.5, "partitions.two.clients: 2.5: .*integer"),
     ("partitions/two/classes_per_client", LOW, 0, "partitions.two.classes_per_client: 0: .*greater than or equal to 1"),
     ("partitions/skewed/alpha", LOW, 0, "partitions.skewed.alpha: 0: .*greater than 0"),

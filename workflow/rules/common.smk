@@ -7,7 +7,7 @@ SOURCE = Path(workflow.basedir).parent
 sys.path.insert(0, str(SOURCE))
 
 from fldrep import registry
-from fldrep.config.attacks import ATTACK_MODULES
+from fldrep.config.attacks import modules_of
 from fldrep.config.data import PHOTO
 from fldrep.config.reading import parse_config, stable_json
 from fldrep.errors import FLDRepError
@@ -152,9 +152,9 @@ def attack_settings(wildcards):
 
 
 def attack_code(wildcards):
-    """Digest of what an attack job runs: the job itself, the preset and the defense."""
-    preset = CONFIG.attacks[wildcards.attack].preset
-    return code_under_defense("fldrep.attack.job", ATTACK_MODULES[preset])(wildcards)
+    """Digest of what an attack job runs: the job itself, the attack's parts and the defense."""
+    parts = modules_of(CONFIG.attacks[wildcards.attack])
+    return code_under_defense("fldrep.attack.job", *parts)(wildcards)
 
 
 def code_under_defense(*modules):

@@ -1,1 +1,6 @@
-"""What moves a trial image: one file an optimiser."""
+"""What moves a trial image: one file an optimiser.
+
+An optimiser is a class with the section `Settings`, its keys, and `solve(problems, settings, progress) -> Outcome`, of
+`problem.Problems`, `problem.Progress` and `problem.Outcome`; `settings` has its keys and those of every attack, such as
+`iterations`. What its decorator may say besides: `config.parts.words`.
+"""

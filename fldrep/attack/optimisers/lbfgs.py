@@ -1,180 +1,59 @@
-"""L-BFGS for P independent problems at once: the algorithm of `torch.optim.LBFGS` without line search.
+"""L-BFGS on image and soft label together, as DLG has it.
 
-The two loops of the recursion (Nocedal 1980; Nocedal and Wright, algorithm 7.4) are written as four products with the
-stored pairs and two triangular solves, with R[i, j] = s_i . y_j: the first loop is R a = -S g, the second
-R' e = diag(R) a - h Y q, with q = -g - Y'a and the direction h q + S'e. Vectors stand as rows, a' R' = -g' S' and so
-on: batched products of a row run at the speed of memory, those of a column up to ten times slower on a CPU.
+Sources: Zhu et al. 2019, arXiv:1906.08935; the reference notebook takes PyTorch's defaults.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from fldrep.attack.problem import finite, freeze
+from fldrep.config.section import Positive, Section, option
+from fldrep.registry import optimiser
 
-Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-TOLERANCE_GRADIENT = 1e-7  # torch's defaults
-TOLERANCE_CHANGE = 1e-9
-LEAST_CURVATURE = 1e-10
+if TYPE_CHECKING:
+    from fldrep.attack.problem import Outcome, Problems, Progress
+    from fldrep.config.attacks import AttackSettings
 
 
-@dataclass
-class Memory:
-    """The last M pairs of each problem: steps s and changes of slope y, (P, M, D), each pair in a slot of its own.
+@optimiser("lbfgs", soft_labels=True, evaluations="inner_iterations")
+class LBFGS:
+    """L-BFGS without line search, on the image, and on the soft label's logits where the label is not fixed."""
 
-    A new pair overwrites the oldest; `next` (P,) is its slot. `products` is R, (P, M, M), its rows and columns by age,
-    oldest first; slots not yet used count as the oldest, with zero pairs and ones on the diagonal. `used` slots, the
-    same for all problems, are at least as many as any has filled.
-    """
+    class Settings(Section):
+        """The step size, and how much of the past it uses."""
 
-    steps: Tensor
-    changes: Tensor
-    products: Tensor
-    scale: Tensor
-    next: Tensor
-    used: int = 0
+        lr: float = option(1.0, "step size of the optimiser", gt=0)
+        inner_iterations: Positive = option(20, "L-BFGS iterations in one step")
+        history: Positive = option(100, "L-BFGS curvature pairs kept")
 
-    @classmethod
-    def empty(cls, start: Tensor, history: int) -> "Memory":
-        """A memory without pairs for points (P, D)."""
-        pairs = start.new_zeros(len(start), history, start.shape[1])
-        products = torch.eye(history, dtype=start.dtype, device=start.device).repeat(len(start), 1, 1)
-        slots = torch.zeros(len(start), dtype=torch.long, device=start.device)
-        return cls(pairs, pairs.clone(), products, start.new_ones(len(start)), slots)
+    def solve(self, problems: Problems, settings: AttackSettings, progress: Progress) -> Outcome:
+        """Move the points; one iteration is one L-BFGS step of `inner_iterations` inner ones, as in the notebook."""
+        import torch
 
-    def direction(self, slope: Tensor, step: Tensor, change: Tensor, where: Tensor) -> Tensor:
-        """Minus the approximate inverse Hessian times the slope, (P, D), once the newest pair has been taken in.
+        from fldrep.attack import quasi_newton
+        from fldrep.attack.points import flat_distance, flat_objective, flat_points, parts_of
+        from fldrep.attack.problem import Outcome
 
-        The pair of each problem in `where` (P,) is taken if it has enough curvature; the oldest falls out.
-        """
-        curvature = (step * change).sum(1)
-        where = where & (curvature > LEAST_CURVATURE)
-        self._store(step, change, where)
-        self.scale = torch.where(where, curvature / change.square().sum(1), self.scale)
-        steps, changes, scale = self.steps[:, : self.used], self.changes[:, : self.used], self.scale[:, None, None]
-        onto_change, onto_slope = self._by_age(torch.stack([change, slope], 1) @ steps.mT).split(1, 1)
-        upper = self._renewed_products(onto_change, where)
-        first = torch.linalg.solve_triangular(upper.mT, -onto_slope, upper=False, left=False)
-        rest = -slope[:, None] - self._by_slot(first) @ changes
-        right = upper.diagonal(dim1=1, dim2=2)[:, None] * first - scale * self._by_age(rest @ changes.mT)
-        second = torch.linalg.solve_triangular(upper, right, upper=True, left=False)
-        return (scale * rest + self._by_slot(second) @ steps).squeeze(1)
-
-    def _store(self, step: Tensor, change: Tensor, where: Tensor) -> None:
-        self.used = min(self.used + 1, self.steps.shape[1])
-        rows = torch.arange(len(step), device=step.device)
-        for pairs, new in ((self.steps, step), (self.changes, change)):
-            pairs[rows, self.next] = freeze(where, new, pairs[rows, self.next])
-        self.next = torch.where(where, (self.next + 1) % self.steps.shape[1], self.next)
-
-    def _renewed_products(self, newest: Tensor, where: Tensor) -> Tensor:
-        """R of the used slots, (P, used, used), with the newest column (P, 1, used); it is part of `products`."""
-        block = self.products[:, -self.used :, -self.used :]
-        shifted = torch.zeros_like(block)
-        shifted[:, :-1, :-1] = block[:, 1:, 1:]
-        shifted[:, :, -1] = newest.squeeze(1)
-        return block.copy_(freeze(where, shifted, block))
-
-    def _by_age(self, values: Tensor) -> Tensor:
-        """One number a used slot, (P, K, used), as one a pair, oldest of the used ones first, of the same shape."""
-        history = self.steps.shape[1]
-        ages = torch.arange(history - self.used, history, device=values.device)
-        whole = torch.nn.functional.pad(values, (0, history - self.used))
-        return whole.gather(2, ((self.next[:, None, None] + ages) % history).expand_as(values))
-
-    def _by_slot(self, values: Tensor) -> Tensor:
-        """The inverse of `_by_age`, (P, 1, used) -> the same; slots that a problem has not filled hold zero pairs."""
-        history = self.steps.shape[1]
-        slots = torch.arange(self.used, device=values.device)
-        ages = (slots - self.next[:, None, None]) % history - (history - self.used)
-        return values.gather(2, ages.clamp_min(0))
-
-
-@dataclass
-class State:
-    """Where P problems stand: points (P, D), and what the next iteration needs of the last."""
-
-    points: Tensor
-    finite_points: Tensor
-    finite_value: Tensor
-    memory: Memory
-    direction: Tensor
-    length: Tensor
-    slope: Tensor
-    value: Tensor
-    begun: Tensor
-    alive: Tensor
-
-
-def begin(start: Tensor, history: int) -> State:
-    """The state before the first step, at points (P, D)."""
-    none = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    zeros, zero = torch.zeros_like(start), start.new_zeros(len(start))
-    never = torch.full_like(zero, torch.nan)
-    return State(start, start, never, Memory.empty(start, history), zeros, zero, zeros, zero, none, ~none)
-
-
-def tensors_of(state: State) -> dict[str, Tensor]:
-    """All of a state by name, the memory's parts as `memory.NAME`."""
-    memory = {f"memory.{name}": torch.as_tensor(value) for name, value in vars(state.memory).items()}
-    return {name: value for name, value in vars(state).items() if name != "memory"} | memory
-
-
-def state_of(tensors: Mapping[str, Tensor]) -> State:
-    """The inverse of `tensors_of`; other names are left alone."""
-    memory = Memory(**{field.name: tensors[f"memory.{field.name}"] for field in fields(Memory)})
-    memory.used = int(memory.used)
-    return State(
-        **{field.name: tensors[field.name] for field in fields(State) if field.name != "memory"}, memory=memory
-    )
-
-
-def step(state: State, objective: Objective, lr: float, inner_iterations: int) -> tuple[Tensor, Tensor]:
-    """One step of `torch.optim.LBFGS`: up to `inner_iterations` moves of each problem.
-
-    Returns which problems moved, (P,), and the values the step began with, (P,).
-    Each problem stops by itself: at a small slope, a small move, a small change of value, or where the direction no
-    longer descends. A problem that is not finite goes back to its last finite point and stays there.
-    """
-    value, slope = evaluate(state, objective)
-    first = value
-    active = state.alive & (slope.abs().amax(1) > TOLERANCE_GRADIENT)
-    moved = torch.zeros_like(active)
-    for inner in range(inner_iterations):
-        active, size = _move(state, slope, value, active, lr)
-        moved = moved | active
-        if inner == inner_iterations - 1:
-            break  # as torch does: the next step begins with this evaluation
-        if state.points.device.type == "cpu" and not active.any():
-            break  # nothing left to do in this step; on a GPU, asking would cost more than doing it
-        value, slope = evaluate(state, objective)
-        still = state.alive & (slope.abs().amax(1) > TOLERANCE_GRADIENT) & (size > TOLERANCE_CHANGE)
-        active = active & still & ~((value - state.value).abs() < TOLERANCE_CHANGE)
-    return moved, first
-
-
-def evaluate(state: State, objective: Objective) -> tuple[Tensor, Tensor]:
-    """Value (P,) and slope (P, D) at the state's points; a problem that is not finite there is sent back and ends."""
-    value, slope = objective(state.points)
-    state.alive = state.alive & finite(value, slope)
-    state.points = state.finite_points = freeze(state.alive, state.points, state.finite_points)
-    state.finite_value = torch.where(state.alive, value, state.finite_value)
-    return value, slope
-
-
-def _move(state: State, slope: Tensor, value: Tensor, active: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-    """One iteration of the active problems. Returns which of them moved, and the largest entry of each one's move."""
-    last_step, change = state.length[:, None] * state.direction, slope - state.slope
-    direction = state.memory.direction(slope, last_step, change, active & state.begun)
-    direction = freeze(state.begun, direction, -slope)
-    length = torch.where(state.begun, lr, (1 / slope.abs().sum(1)).clamp_max(1) * lr)
-    state.direction = freeze(active, direction, state.direction)
-    state.length = torch.where(active, length, state.length)
-    state.slope, state.value = freeze(active, slope, state.slope), torch.where(active, value, state.value)
-    state.begun = state.begun | active
-    active = active & ~((slope * direction).sum(1) > -TOLERANCE_CHANGE)
-    move = state.length[:, None] * state.direction
-    state.points = freeze(active, state.points + move, state.points)
-    return active, move.abs().amax(1)
+        objective, start = flat_objective(problems), flat_points(problems)
+        state = quasi_newton.begin(start, settings.history)
+        first = {
+            "steps": torch.zeros_like(state.alive, dtype=torch.long),
+            "initial": torch.full_like(state.value, torch.nan),
+        }
+        done, at = progress.begin(quasi_newton.tensors_of(state) | first)
+        state, steps, initial = quasi_newton.state_of(at), at["steps"], at["initial"]
+        for step in range(done, settings.iterations):
+            moved, value = quasi_newton.step(state, objective, settings.lr, settings.inner_iterations)
+            initial = value if step == 0 else initial
+            steps = steps + moved
+            progress.step(quasi_newton.tensors_of(state) | {"steps": steps, "initial": initial})
+            if not moved.any():  # every problem has converged or left the finite numbers: no later step would move one
+                progress.advance(settings.iterations - step - 1)
+                break
+        last, _ = quasi_newton.evaluate(state, objective)
+        initial, final = initial if settings.iterations else last, state.finite_value
+        if problems.regularisers:  # what is told is the distance alone
+            initial, final = (flat_distance(problems, points) for points in (start, state.points))
+        images, logits = parts_of(problems, state.points)
+        labels = problems.labels if logits is None else logits.argmax(-1)
+        return Outcome(images, labels, initial, final, state.alive, steps)

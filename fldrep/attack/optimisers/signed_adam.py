@@ -1,51 +1,70 @@
 """Adam on the sign of the gradient.
 
-Source: Geiping et al. 2020, arXiv:2003.14053, with the values of github.com/JonasGeiping/invertinggradients."""
+Source: Geiping et al. 2020, arXiv:2003.14053, with the values of github.com/JonasGeiping/invertinggradients.
+"""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from fldrep.attack.problem import Course, Outcome, Problems, finite, freeze
-from fldrep.attack.regularisers import total_variation_slope
-from fldrep.config.attacks import AttackSettings
+from typing import TYPE_CHECKING
 
-BETAS = (0.9, 0.999)
+from fldrep.config.section import Section, option
+from fldrep.registry import optimiser
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-EPS = 1e-8
-
-
-def signed_adam(problems: Problems, settings: AttackSettings, course: Course) -> Outcome:
-    """Adam on the sign of the gradient of distance + total variation; returns the last iterate.
-
-    The distances of the outcome are without total variation. One iteration is one Adam step.
-    """
-
-    def move(images: Tensor, first: Tensor, second: Tensor, distance: Tensor, slope: Tensor, alive: Tensor, rates):
-        alive = alive & finite(distance, slope)
-        slope = slope + settings.total_variation * total_variation_slope(images)
-        moved, first, second = adam_step(images, first, second, slope.sign(), rates)
-        moved = problems.normalisation.clamp(moved) if settings.box else moved
-        return freeze(alive, moved, images), first, second, alive
-
-    move, soft = problems.hasten(move), problems.soft_labels
-    done, at = course.begin(_adam_start(problems.images))
-    for step, rates in enumerate(adam_rates(settings)[done:].to(problems.images), done):
-        distance, slope, _ = problems.match(at["images"], soft)
-        initial = distance if step == 0 else at["initial"]
-        images, first, second, alive = move(
-            at["images"], at["first"], at["second"], distance, slope, at["alive"], rates
-        )
-        steps = at["steps"] + alive
-        at = {"images": images, "first": first, "second": second, "alive": alive, "steps": steps, "initial": initial}
-        course.step(at)
-    final, _, _ = problems.match(at["images"], soft)
-    initial = at["initial"] if settings.iterations else final
-    return Outcome(at["images"], problems.labels, initial, final, at["alive"] & finite(final), at["steps"])
+    from fldrep.attack.problem import Outcome, Problems, Progress
+    from fldrep.config.attacks import AttackSettings
 
 
-def _adam_start(images: Tensor) -> dict[str, Tensor]:
+@optimiser("signed-adam")
+class SignedAdam:
+    """Adam on the sign of the gradient of distance + regularisers; the result is the last iterate."""
+
+    class Settings(Section):
+        """The step size, and what holds it and the image."""
+
+        lr: float = option(0.1, "step size of the optimiser", gt=0)
+        box: bool = option(True, "clamp the image to valid pixels after each step")
+        lr_decay: bool = option(True, "multiply lr by 0.1 at 3/8, 5/8 and 7/8 of the iterations")
+
+    def solve(self, problems: Problems, settings: AttackSettings, progress: Progress) -> Outcome:
+        """Move the images; one iteration is one Adam step."""
+        from fldrep.attack.adam import adam_rates, adam_step
+        from fldrep.attack.problem import Outcome, finite, freeze
+
+        def move(images, first, second, distance, grad_images, alive, rates):
+            alive = alive & finite(distance, grad_images)
+            _, grad_images = problems.regularised(images, distance, grad_images)
+            moved, first, second = adam_step(images, first, second, grad_images.sign(), rates)
+            moved = problems.normalisation.clamp(moved) if settings.box else moved
+            return freeze(alive, moved, images), first, second, alive
+
+        move, soft = problems.compile(move), problems.soft_labels
+        done, at = progress.begin(_begin(problems.images))
+        rates = adam_rates(learning_rates(settings.iterations, settings.lr, settings.lr_decay)).to(problems.images)
+        for step in range(done, settings.iterations):
+            distance, grad_images, _ = problems.match(at["images"], soft)
+            moved = (at["images"], at["first"], at["second"], distance, grad_images, at["alive"], rates[step])
+            images, first, second, alive = move(*moved)
+            at = {
+                "images": images,
+                "first": first,
+                "second": second,
+                "alive": alive,
+                "steps": at["steps"] + alive,
+                "initial": distance if step == 0 else at["initial"],
+            }
+            progress.step(at)
+        final, _, _ = problems.match(at["images"], soft)
+        initial = at["initial"] if settings.iterations else final
+        return Outcome(at["images"], problems.labels, initial, final, at["alive"] & finite(final), at["steps"])
+
+
+def _begin(images: Tensor) -> dict[str, Tensor]:
     """All that the first step of P problems depends on."""
+    import torch
+
     alive = torch.ones(len(images), dtype=torch.bool, device=images.device)
     return {
         "images": images,
@@ -57,31 +76,11 @@ def _adam_start(images: Tensor) -> dict[str, Tensor]:
     }
 
 
-def adam_step(
-    images: Tensor, first: Tensor, second: Tensor, slope: Tensor, rates: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of Adam (Kingma and Ba 2015): images and both moments after it; rates (2,) of `adam_rates`."""
-    first = torch.lerp(first, slope, 1 - BETAS[0])
-    second = (second * BETAS[1]).addcmul(slope, slope, value=1 - BETAS[1])
-    return images - rates[0] * first / (second.sqrt() * rates[1] + EPS), first, second
+def learning_rates(iterations: int, lr: float, decay: bool) -> list[float]:
+    """The step size of each iteration; decay: times 0.1 after 3/8, 5/8 and 7/8 of them, as the reference rounds that.
 
-
-def adam_rates(settings: AttackSettings) -> Tensor:
-    """For each iteration, the step size over the first moment's bias correction, and 1 / the root of the second's.
-
-    Shape: (iterations, 2), float64. They are tensors, so that a compiled step serves all iterations.
-    """
-    steps = torch.arange(1, settings.iterations + 1, dtype=torch.float64)
-    sizes = torch.tensor(learning_rates(settings), dtype=torch.float64)
-    return torch.stack([sizes / (1 - BETAS[0] ** steps), (1 - BETAS[1] ** steps).rsqrt()], 1)
-
-
-def learning_rates(settings: AttackSettings) -> list[float]:
-    """The step size of each iteration: multiplied by 0.1 after 3/8, 5/8 and 7/8 of them, as the reference rounds that.
-
-    >>> learning_rates(AttackSettings(preset="gs", iterations=8, lr=1.0))[1:4]
+    >>> learning_rates(8, 1.0, True)[1:4]
     [1.0, 0.1, 0.1]
     """
-    count = settings.iterations
-    milestones = [count // 2.667, count // 1.6, count // 1.142] if settings.lr_decay else []
-    return [settings.lr * 0.1 ** sum(step >= one for one in milestones) for step in range(count)]
+    milestones = [iterations // 2.667, iterations // 1.6, iterations // 1.142] if decay else []
+    return [lr * 0.1 ** sum(step >= one for one in milestones) for step in range(iterations)]

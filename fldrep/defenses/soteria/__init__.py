@@ -48,13 +48,18 @@ class Soteria(Defense):
     kept: Tensor | None = None  # the mask of the step under way, (F,) bool; None between steps, as in evaluation
 
     @property
+    def prunes_representation(self) -> bool:
+        """As the settings say."""
+        return self.settings.prune == "representation"
+
+    @property
     def changes_gradient(self) -> bool:
         """Only the masked representation does; the mask of a gradient is laid on a plain one."""
-        return self.settings.prune == "representation"
+        return self.prunes_representation
 
     def on_model(self, model: Model) -> None:
         """Have the last layer see the masked representation, where that is what is pruned."""
-        if self.settings.prune == "representation":
+        if self.prunes_representation:
             model.head.register_forward_pre_hook(
                 lambda head, seen: seen if self.kept is None else (seen[0] * self.kept,)
             )

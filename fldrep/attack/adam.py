@@ -1,0 +1,28 @@
+"""Adam (Kingma and Ba 2015) as a function of tensors, so that a step can be compiled once for all iterations."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+
+
+def adam_step(
+    points: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rates: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step: points and both moments after it; rates (2,) of `adam_rates`."""
+    first = torch.lerp(first, gradient, 1 - BETAS[0])
+    second = (second * BETAS[1]).addcmul(gradient, gradient, value=1 - BETAS[1])
+    return points - rates[0] * first / (second.sqrt() * rates[1] + EPS), first, second
+
+
+def adam_rates(learning_rates: Sequence[float]) -> Tensor:
+    """For each iteration, the step size over the first moment's bias correction, and 1 / the root of the second's.
+
+    Shape: (iterations, 2), float64.
+    """
+    steps = torch.arange(1, len(learning_rates) + 1, dtype=torch.float64)
+    sizes = torch.tensor(learning_rates, dtype=torch.float64)
+    return torch.stack([sizes / (1 - BETAS[0] ** steps), (1 - BETAS[1] ** steps).rsqrt()], 1)

@@ -1,0 +1,86 @@
+"""An attacker: what one makes of what one observed, and the Python face of that."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from torch import Tensor
+
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation, public_zeros
+from fldrep.attack.reconstruction import Reconstruction
+from fldrep.config.attacks import AttackSettings, attack_settings, way_of
+from fldrep.config.needs import lacks
+from fldrep.errors import AttackRefused, ConfigError
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation, normalisation_for
+from fldrep.models.updates import LocalSteps
+from fldrep.seeds import generator
+
+
+def carry_out(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
+    """Run an attack on what was observed.
+
+    Errors: `AttackRefused` where what it needs is not there; those of `engine.run`.
+    """
+    for _, needed, instead in lacks(settings.needs, observation.public, observation.sent):
+        naive = f"; use {settings.variant_of[0]!r}" if settings.variant_of else ""
+        raise AttackRefused(f"attack {settings.title!r} needs {needed}, but this update {instead}{naive}")
+    return import_module(way_of(settings)).run(observation, settings, work)
+
+
+def reconstruct(
+    model: Model,
+    shared: Mapping[str, Tensor],
+    labels: Tensor | None = None,
+    attack: str | Mapping | AttackSettings = "gs",
+    iterations: int | None = None,
+    seed: int = 0,
+    normalisation: str | Normalisation | None = None,
+    *,
+    label_strategy: str | None = None,
+    defended: str | None = None,
+    shape: tuple[int, int, int] | None = None,
+    batch: int | None = None,
+    local: LocalSteps | None = None,
+    problems_at_once: int | str = 64,
+    progress: Callable | None = None,
+    compile: str = "auto",
+    **settings,
+) -> Reconstruction:
+    """Reconstruct the images behind N updates.
+
+    Args: shared: {parameter: (N, *shape)}; labels: (N,), or (N, B) for updates of B images, or None where the attack
+    finds them; attack: a preset's name, or an attack of one's own as the config's section `attacks` has it; iterations:
+    as the attack's optimiser counts them (GS: Adam steps; DLG: L-BFGS steps of 20 inner ones); normalisation: a data
+    set's name, `none` or constants, those that fit the channels if not given; label_strategy: `known`, `inferred` or
+    `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`, `all`) where the
+    update does not say; shape: (C, H, W) where the model does not say; batch: images an update where labels do not
+    tell; local: what a client did, if more than one step; problems_at_once (targets x restarts), progress and compile
+    as in `engine.Work`; settings: any other key of the config's section.
+    Initial points depend on seed, target and restart alone.
+    Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
+    """
+    given = {**settings, "labels": label_strategy, "iterations": iterations}
+    shape = shape or model.shape
+    if shape is None:
+        raise ConfigError("shape: the model does not say what images it takes; give shape=(C, H, W)")
+    observation = Observation(
+        model=model,
+        update=shared,
+        labels=labels,
+        shape=shape,
+        normalisation=normalisation_for(shape[0], normalisation),
+        draw=lambda target, restart: generator("initial point", seed, target, restart),
+        zeros=public_zeros(shared, defended),
+        batch=batch,
+        local=local,
+    )
+    return carry_out(observation, asked(attack, **given), Work(problems_at_once, compile, progress))
+
+
+def asked(attack: str | Mapping | AttackSettings, **given) -> AttackSettings:
+    """The settings of an attack with some keys changed; those that are None stay. Errors: as for `attack_settings`."""
+    if isinstance(attack, str):
+        return attack_settings(attack, **given)
+    said = attack.model_dump(exclude_none=True) if isinstance(attack, AttackSettings) else attack
+    return attack_settings(**{**said, **{key: value for key, value in given.items() if value is not None}})

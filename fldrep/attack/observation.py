@@ -1,0 +1,106 @@
+"""What a server observed of its clients, what it knows besides, and where its trials start."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fldrep.config.needs import Public, Sent
+from fldrep.errors import ConfigError, named
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, LocalSteps, Update, require_fixed_statistics
+
+Draw = Callable[[int, int], torch.Generator]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """N updates and what is public of them.
+
+    `update` {parameter: (N, *shape)}; `labels` (N,), (N, B) or None; `shape` (C, H, W) of an image; `draw(target,
+    restart)`: the CPU generator of an initial point; `zeros`: where the defense is known to leave zeros (`none`, `head`
+    or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
+    one step.
+    """
+
+    model: Model
+    update: Mapping[str, Tensor]
+    labels: Tensor | None
+    shape: tuple[int, int, int]
+    normalisation: Normalisation
+    draw: Draw
+    zeros: str
+    batch: int | None = None
+    local: LocalSteps | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The model's."""
+        return self.model.head.weight.device
+
+    @property
+    def images(self) -> int | None:
+        """Images an update as axis B of images; None where there is one and no such axis."""
+        return self.labels.shape[1] if self.labels is not None and self.labels.ndim == 2 else self.batch
+
+    @property
+    def public(self) -> Public:
+        """What is known of the defense."""
+        return Public(self.zeros)
+
+    @property
+    def sent(self) -> Sent:
+        """What is known of an update."""
+        images = self.images or 1
+        steps = None if self.local is None else len(self.local.batches(images))
+        return Sent(images, steps, HEAD_BIAS in self.update)
+
+    def count(self) -> int:
+        """The number of updates, N. Errors: `ConfigError` naming a tensor that is missing or of another shape."""
+        require_fixed_statistics(self.model)
+        update = self.update
+        for name, parameter in self.model.named_parameters():
+            if name not in update:
+                raise ConfigError(f"update: tensor {name!r} is missing; it holds {', '.join(update) or 'nothing'}")
+            expected = (len(update[name]), *parameter.shape)
+            if update[name].shape != expected or len(update[name]) != len(next(iter(update.values()))):
+                found = tuple(update[name].shape)
+                raise ConfigError(f"update: {name!r} has shape {found}, expected (N, *{expected[1:]})")
+        return len(update[name])
+
+    def rows(self, targets: list[int]) -> dict[str, Tensor]:
+        """The updates of some targets, {parameter: (P, *shape)}, on the model's device and in its dtype."""
+        like = self.model.head.weight
+        return {name: self.update[name][targets].detach().to(like) for name, _ in self.model.named_parameters()}
+
+    def starts(self, numbers: list[tuple[int, int]], deviation: float) -> list[Tensor]:
+        """Initial images and logits of some problems (target, restart): (P, B, C, H, W), (P, B, classes)."""
+        like, batch = self.model.head.weight, self.images or 1
+        shapes = ((batch, *self.shape), (batch, self.model.head.out_features))
+        images, logits = zip(*(initial_point(self.draw(*number), *shapes) for number in numbers), strict=True)
+        return [(deviation * torch.stack(images)).to(like), torch.stack(logits).to(like)]
+
+
+def initial_point(generator: torch.Generator, *shapes: tuple[int, ...]) -> list[Tensor]:
+    """One float64 tensor of standard normal numbers for each shape, drawn on the CPU in this order.
+
+    The image comes first, so attacks with and without a soft label start from the same image.
+    """
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+def public_zeros(update: Mapping[str, Tensor], told: str | None = None) -> str:
+    """Where a defense leaves zeros: `none`, `head` or `all`, as told, as the update says, or by the evidence of zeros.
+
+    The evidence: some column of the last weight is zero in all its rows, which an undefended gradient has only where
+    a feature is exactly 0. Errors: `UnknownName`.
+    """
+    if told is not None:
+        return named("defended part", told, {part: part for part in ("none", "head", "all")})
+    if isinstance(update, Update):
+        return update.defended
+    if HEAD_WEIGHT not in update:
+        return "none"
+    return "head" if bool((update[HEAD_WEIGHT] == 0).all(1).any()) else "none"

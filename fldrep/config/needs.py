@@ -1,0 +1,105 @@
+"""What an attack needs of an update and of the defense on it, and what of that is not there.
+
+A config is checked by these words before anything runs, and an attack when it meets an update.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from fldrep import registry
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.updates import UpdateSettings
+
+
+@dataclass(frozen=True)
+class Public:
+    """What is public of a client's defense; None where nothing is known of it.
+
+    `zeros`: where what is sent has zeros by design: `none`, `head` (columns of the last weight) or `all` (entries of
+    every tensor); `noise`, `clip`: whether noise is added, and an update scaled down; `representation`: whether the
+    loss was taken of the pruned representation.
+    """
+
+    zeros: Literal["none", "head", "all"] = "none"
+    noise: bool | None = None
+    clip: bool | None = None
+    representation: bool | None = None
+
+    @classmethod
+    def of(cls, defense: DefenseSettings) -> "Public":
+        """What the config's section says of a defense."""
+        known = registry.value("defense", defense.method)(defense)
+        return cls(known.zeros, bool(known.std), known.clip is not None, known.prunes_representation)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors."""
+
+    images: int = 1
+    local_steps: int | None = None
+    head_bias: bool = True
+
+    @classmethod
+    def of(cls, update: UpdateSettings) -> "Sent":
+        """What the config's section says of an update."""
+        return cls(update.images, None if update.local_epochs is None else update.local_steps)
+
+
+class Need(NamedTuple):
+    """One need: who meets it (`defense` or `update`), what it is, and what is there instead where it is not met."""
+
+    whose: str
+    what: str
+    instead: Callable[[Public, Sent], str | None]
+
+
+def _unless(met: bool | None, instead: str) -> str | None:
+    return instead if met is False else None
+
+
+ZEROS = {"none": "no tensor", "head": "the last layer", "all": "every tensor"}
+
+NEEDS: dict[str, Need] = {
+    "mask": Need("defense", "a public mask", lambda it, sent: _unless(it.zeros != "none", "leaves none")),
+    "head-mask": Need(
+        "defense",
+        "a mask on the last layer alone",
+        lambda it, sent: _unless(it.zeros == "head", f"leaves zeros in {ZEROS[it.zeros]}"),
+    ),
+    "pruned-representation": Need(
+        "defense", "a client that prunes its representation", lambda it, sent: _unless(it.representation, "does not")
+    ),
+    "noise": Need("defense", "noise to average away", lambda it, sent: _unless(it.noise, "adds none")),
+    "clip": Need("defense", "updates that are clipped", lambda it, sent: _unless(it.clip, "does not clip")),
+    "one-image": Need(
+        "update", "one image an update", lambda it, sent: _unless(sent.images == 1, f"holds {sent.images} images")
+    ),
+    "one-step": Need(
+        "update",
+        "one gradient, not the sum of several",
+        lambda it, sent: _unless(sent.local_steps is None, f"is of {sent.local_steps} local steps"),
+    ),
+    "head-bias": Need(
+        "update", "the gradient of head.bias", lambda it, sent: _unless(sent.head_bias, "has no head.bias")
+    ),
+}
+
+
+class Lack(NamedTuple):
+    """A need that is not met: by whom, what it is, and what is there instead."""
+
+    whose: str
+    needed: str
+    instead: str
+
+
+def lacks(needs: Iterable[str], public: Public, sent: Sent) -> list[Lack]:
+    """What an attack of these needs (words of `NEEDS`) does not get; what is not known of a defense counts as met.
+
+    >>> lacks(["mask", "one-image"], Public("head"), Sent(images=3))
+    [Lack(whose='update', needed='one image an update', instead='holds 3 images')]
+    """
+    found = [(NEEDS[one], NEEDS[one].instead(public, sent)) for one in needs]
+    return [Lack(need.whose, need.what, instead) for need, instead in found if instead is not None]

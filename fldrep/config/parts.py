@@ -1,0 +1,52 @@
+"""The parts an attack is made of, as the registry has them: objectives, optimisers and regularisers, and their keys."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fldrep import registry
+from fldrep.config.entries import keywords_of
+from fldrep.config.section import Section, option
+
+NEEDS_OF_COMPARED: dict[str, list[str]] = {
+    "all": [],
+    "surviving": ["mask"],
+    "without-head": ["head-mask"],
+    "representation": ["one-image", "one-step", "head-bias"],
+}
+NEEDS_THROUGH_MASK = ["head-mask", "pruned-representation", "one-step"]
+
+
+def words(kind: str, name: str) -> Mapping[str, Any]:
+    """What the file of a part says of it.
+
+    An optimiser may say `soft_labels=True`: it can optimise labels too; `evaluations="KEY"`: its key that tells how
+    often a step may evaluate the gradient, else once. Any part may say `needs=[...]`, words of `needs.NEEDS`.
+    """
+    return registry.entry(kind, name).words
+
+
+def optimiser_section(name: str) -> type[Section]:
+    """The keys of an optimiser: its class attribute `Settings`."""
+    return getattr(registry.value("optimiser", name), "Settings", Section)
+
+
+def objective_fields(name: str) -> dict[str, tuple[Any, Any]]:
+    """The keys of an objective, as pydantic takes fields: its annotated keyword-only parameters."""
+    return keywords_of(registry.value("objective", name))
+
+
+def regulariser_keys() -> dict[str, str]:
+    """The regularisers by the key of their weight, which is their name with `_` for `-`."""
+    return {name.replace("-", "_"): name for name in registry.entries("regulariser")}
+
+
+def weight_fields(keys: Mapping[str, str]) -> dict[str, tuple[Any, Any]]:
+    """The weights of regularisers, as pydantic takes fields."""
+    return {key: (float | None, option(None, f"weight of the regulariser {name}", ge=0)) for key, name in keys.items()}
+
+
+def every_key(common: Iterable[str]) -> set[str]:
+    """All keys that some attack takes. Args: common: those that every attack has."""
+    optimisers = (optimiser_section(name).model_fields for name in registry.entries("optimiser"))
+    objectives = (objective_fields(name) for name in registry.entries("objective"))
+    return {*common, *regulariser_keys()}.union(*optimisers, *objectives)
