@@ -1,5 +1,7 @@
 """Errors that a user can act on: one line that names the key or file, the value, and what would be right."""
 
+from collections.abc import Hashable
+
 
 class FLDRepError(Exception):
     """A mistake in what was asked for or given; the command line prints it as one line, without a traceback."""
@@ -27,6 +29,6 @@ def named(kind: str, name: str, registry):
     >>> named("colour", "red", {"red": 1})
     1
     """
-    if name not in registry:
+    if not isinstance(name, Hashable) or name not in registry:
         raise UnknownName(f"unknown {kind} {name!r}; known: {', '.join(sorted(map(str, registry)))}")
     return registry[name]

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from fldrep import registry
+from pydantic.fields import FieldInfo
+
 from fldrep.config.entries import OneOf
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
+from fldrep.registry import entries
 
 
 def config_schema() -> dict[str, Any]:
@@ -16,19 +18,22 @@ def config_schema() -> dict[str, Any]:
 
 
 def config_tables() -> str:
-    """Every key of the config as Markdown tables: meaning, unit, default and source, one table a section."""
-    return "\n".join(_section_table(kind) for kind in dict.fromkeys(_sections(Config)))
+    """Every key of the config as Markdown tables: meaning, unit, default and source, one table a section.
+
+    A section that depends on what is registered has a table of the keys that all its entries share, and one an entry.
+    """
+    return "\n".join(dict.fromkeys(_tables(Config, "Top level")))
 
 
-def _sections(kind: type[Section]) -> Iterator[type[Section]]:
-    """A section and those that its keys hold, in the order of the keys."""
-    yield kind
+def _tables(kind: type[Section], title: str) -> Iterator[str]:
+    """The table of a section, and those of the sections that its keys hold, in the order of the keys."""
+    yield _table(title, kind, list(kind.model_fields))
     for field in kind.model_fields.values():
         for part in _types_in(field.annotation):
-            if isinstance(part, OneOf):
-                yield from (part.section(name) for name in registry.entries(part.kind))
-            elif isinstance(part, type) and issubclass(part, Section):
-                yield from _sections(part)
+            if isinstance(part, type) and issubclass(part, Section):
+                yield from _tables(part, _title(part))
+            elif isinstance(part, OneOf):
+                yield from (_entry_table(part, name) for name in entries(part.kind))
 
 
 def _types_in(annotation: Any) -> Iterator[Any]:
@@ -41,23 +46,26 @@ def _types_in(annotation: Any) -> Iterator[Any]:
         yield from _types_in(part)
 
 
-def _section_table(kind: type[Section]) -> str:
-    title = "Top level" if kind is Config else kind.__name__.removesuffix("Settings")
-    lines = [
-        f"## {title}",
-        "",
-        f"{kind.__doc__}",
-        "",
-        "| key | meaning | unit | default | source |",
-        "|---|---|---|---|---|",
-    ]
-    for name, field in kind.model_fields.items():
-        extra = field.json_schema_extra or {}
-        default = "required" if field.is_required() else _default(field.default)
-        lines.append(
-            f"| `{name}` | {field.description} | {extra.get('unit', '')} | {default} | {extra.get('source', '')} |"
-        )
-    return "\n".join([*lines, ""])
+def _title(kind: type[Section]) -> str:
+    return kind.__name__.removesuffix("Settings")
+
+
+def _entry_table(one: OneOf, name: str) -> str:
+    section = one.section(name)
+    own = [key for key in section.model_fields if key not in one.base.model_fields]
+    return _table(f"{_title(one.base)} with `{one.key}: {name}`", section, own)
+
+
+def _table(title: str, kind: type[Section], keys: list[str]) -> str:
+    head = ["| key | meaning | unit | default | source |", "|---|---|---|---|---|"]
+    rows = [_row(key, kind.model_fields[key]) for key in keys]
+    return "\n".join([f"## {title}", "", f"{kind.__doc__}", "", *([*head, *rows, ""] if rows else [])])
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    extra = field.json_schema_extra or {}
+    default = "required" if field.is_required() else _default(field.default)
+    return f"| `{name}` | {field.description or ''} | {extra.get('unit', '')} | {default} | {extra.get('source', '')} |"
 
 
 def _default(value: Any) -> str:

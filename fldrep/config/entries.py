@@ -5,11 +5,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Literal, get_type_hints
 
-from pydantic import ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from fldrep import registry
-from fldrep.config.section import Section, option
+from fldrep.config.section import Section
+from fldrep.errors import ConfigError
 
 _SETTINGS: dict[tuple[object, ...], type[Section]] = {}
 
@@ -18,16 +19,19 @@ def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -
     """The settings of an entry as a section; `key` holds the entry's name, and `base` the keys that all entries share.
 
     They are the class attribute `Settings` of a class, or the annotated keyword-only parameters of a function.
-    Errors: `UnknownName`.
+    Errors: `UnknownName`; `ConfigError` for a key of its own that all entries have.
     """
     value = registry.value(kind, name)
     made = _SETTINGS.get((kind, name, value))
     if made is None:
         own = getattr(value, "Settings", None)
-        said = base.model_fields[key].description if key in base.model_fields else ""
-        fields: dict[str, Any] = {key: (Literal[name], option(name, said or ""))}
+        said = base.model_fields.get(key)
+        fields: dict[str, Any] = {key: (Literal[name], Field(name, description=said and said.description))}
         if own is None and not inspect.isclass(value):
-            fields |= keywords_of(value)
+            own_keys = keywords_of(value)
+            if taken := sorted(own_keys.keys() & base.model_fields.keys()):
+                raise ConfigError(f"{kind} {name!r}: every {kind} has a setting {taken[0]!r}; choose another name")
+            fields |= own_keys
         bases = base if own is None or own is Section else (own, base)
         title = "".join(part.capitalize() for part in name.split("-"))
         made = create_model(f"{title}Settings", __base__=bases, __doc__=inspect.getdoc(value), **fields)
@@ -38,14 +42,16 @@ def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -
 def keywords_of(function: Callable) -> dict[str, tuple[Any, Any]]:
     """The annotated keyword-only parameters of a function with their defaults, as pydantic takes fields.
 
-    Only their annotations are evaluated: those of the others may name what is imported for a type checker alone.
+    No other annotation is looked at, so what only these need may be imported inside the function.
+    Errors: `ConfigError` naming one without an annotation.
     """
-    parameters = inspect.signature(function).parameters.values()
-    own = {one.name: one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
-    written = SimpleNamespace(__annotations__={name: one.annotation for name, one in own.items()})
-    types = get_type_hints(written, function.__globals__, include_extras=True)
-    empty = inspect.Parameter.empty
-    return {name: (types[name], ... if one.default is empty else one.default) for name, one in own.items()}
+    keywords = [one for one in inspect.signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    for one in keywords:
+        if one.annotation is one.empty:
+            raise ConfigError(f"{function.__name__}: setting {one.name!r} has no type; write {one.name}: int, say")
+    said = SimpleNamespace(__annotations__={one.name: one.annotation for one in keywords})
+    types = get_type_hints(said, inspect.unwrap(function).__globals__, include_extras=True)
+    return {one.name: (types[one.name], ... if one.default is one.empty else one.default) for one in keywords}
 
 
 class OneOf:
@@ -105,4 +111,9 @@ class OneOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: D105
-        return {"oneOf": [handler(self.section(name).__pydantic_core_schema__) for name in registry.entries(self.kind)]}
+        return {"oneOf": [self._schema_of(name, handler) for name in registry.entries(self.kind)]}
+
+    def _schema_of(self, name: str, handler: Any) -> dict[str, Any]:
+        made = handler.resolve_ref_schema(handler(self.section(name).__pydantic_core_schema__))
+        required = made.get("required", [])
+        return made if name == self.default else {**made, "required": [self.key, *required]}

@@ -1,28 +1,29 @@
 """A network, its initial weights and its input."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
-
-from fldrep.config.section import Positive, Section, option
+from fldrep.config.entries import OneOf
+from fldrep.config.section import Section, option
 
 
 class ModelSettings(Section):
     """A network, its initial weights and its input."""
 
-    architecture: Literal["lenet", "convnet", "resnet18", "softmax"] = option(
-        "lenet", "network in front of and including the last layer"
-    )
-    width: Positive | None = option(None, "channels of the first convolution (convnet; 64 if not given)")
-    init: Literal["default", "uniform"] = option(
-        "default", "PyTorch's default initialisation, or every weight and bias uniform in (-0.5, 0.5)"
+    architecture: str = option("lenet", "network, the last layer included")
+    init: Literal["default", "uniform", "own"] = option(
+        "default",
+        "weights of convolutions and linear layers: PyTorch's default initialisation, every one uniform in (-0.5, 0.5),"
+        " or as the network's own code draws them",
     )
     normalisation: Literal["dataset", "none"] = option(
         "dataset", "what the network's input is: normalised with the data set's constants, or pixels in [0, 1]"
     )
 
-    @model_validator(mode="after")
-    def _check(self):
-        if self.width is not None and self.architecture != "convnet":
-            raise ValueError(f"width belongs to architecture convnet, not to {self.architecture!r}")
-        return self
+    @property
+    def own(self) -> dict[str, Any]:
+        """The keys of the architecture itself, as the function that builds it takes them."""
+        return {key: getattr(self, key) for key in type(self).model_fields if key not in ModelSettings.model_fields}
+
+
+NETWORK = OneOf("model", key="architecture", base=ModelSettings, default="lenet")
+AnyModel = Annotated[ModelSettings, NETWORK]

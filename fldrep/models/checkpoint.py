@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fldrep.config.models import ModelSettings
 from fldrep.errors import DataError
-from fldrep.models.model import Model, build_model
+from fldrep.models.model import Model, network_of
 from fldrep.models.normalisation import Normalisation, normalisation_for
 from fldrep.seeds import job_seed
 from fldrep.storage.imageset import ImageSet
@@ -17,14 +17,8 @@ from fldrep.storage.tensors import read_tensors, tensor_names, write_tensors
 
 def model_for(run: Run, settings: ModelSettings, images: ImageSet) -> Model:
     """The untrained network of a run; its weights depend on data set, model and seed: never on the defense."""
-    return build_model(
-        settings.architecture,
-        images.shape,
-        images.classes,
-        init=settings.init,
-        seed=job_seed("weights", run.dataset, run.model, run.seed),
-        width=settings.width,
-    )
+    seed = job_seed("weights", run.dataset, run.model, run.seed)
+    return network_of(settings, images.shape, images.classes, seed)
 
 
 def input_of(run: Run, settings: ModelSettings, images: ImageSet) -> Normalisation:

@@ -2,13 +2,30 @@
 
 That code names one of its nine convolutions twice, so it has eight."""
 
-from torch import nn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from fldrep.config.section import LARGEST
+from fldrep.registry import model
+
+if TYPE_CHECKING:
+    from fldrep.models.model import Model
+
+Width = Annotated[int, Field(ge=1, le=LARGEST, description="channels of the first convolution")]
 
 
-def convnet(channels: int, width: int = 64) -> nn.Sequential:
-    """Its body, `width` channels behind the first convolution."""
+@model("convnet")
+def convnet(shape: tuple[int, int, int], classes: int, *, width: Width = 64) -> Model:
+    """ConvNet as in the GS code: eight convolutions with batch norm and ReLU, and two max-pools."""
+    from torch import nn
+
+    from fldrep.models.model import with_head
+
     layers: list[nn.Module] = []
-    incoming = channels
+    incoming = shape[0]
     for times in (1, 2, 2, 4, 4, 4, None, 4, 4, None):
         if times is None:
             layers.append(nn.MaxPool2d(3))
@@ -19,4 +36,4 @@ def convnet(channels: int, width: int = 64) -> nn.Sequential:
             nn.ReLU(),
         ]
         incoming = times * width
-    return nn.Sequential(*layers, nn.Flatten())
+    return with_head(nn.Sequential(*layers, nn.Flatten()), shape, classes)

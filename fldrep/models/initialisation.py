@@ -1,4 +1,4 @@
-"""Initial weights, drawn from a generator of their own."""
+"""Initial weights of convolutions and linear layers, drawn from a generator of their own."""
 
 import math
 
@@ -21,4 +21,8 @@ def uniform(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> 
             values.uniform_(-0.5, 0.5, generator=generator)
 
 
-INITIALISATIONS = {"default": default, "uniform": uniform}
+def own(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
+    """As the network's own code drew them."""
+
+
+INITIALISATIONS = {"default": default, "uniform": uniform, "own": own}

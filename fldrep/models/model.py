@@ -1,16 +1,18 @@
 """Networks with one face: `features(images) -> r`, the representation the last layer sees, and `head`, that layer."""
 
-from collections.abc import Callable
+import json
 
 import torch
 from torch import Tensor, nn
 
+from fldrep import registry
+from fldrep.arguments import check_seed, check_shape, check_text, check_whole, line_of, refuse
+from fldrep.config.models import NETWORK, ModelSettings
+from fldrep.config.reading import parse_section
 from fldrep.errors import ConfigError, named
-from fldrep.models.convnet import convnet
 from fldrep.models.initialisation import INITIALISATIONS
-from fldrep.models.lenet import lenet
-from fldrep.models.resnet18 import resnet18
-from fldrep.models.softmax import softmax
+
+Shape = tuple[int, int, int]
 
 
 class Model(nn.Module):
@@ -19,7 +21,7 @@ class Model(nn.Module):
     `shape` is the (C, H, W) of the images it was built for, where that is known.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Linear, shape: tuple[int, int, int] | None = None):
+    def __init__(self, body: nn.Module, head: nn.Linear, shape: Shape | None = None):
         super().__init__()
         self.shape = shape
         self.body = body
@@ -33,45 +35,80 @@ class Model(nn.Module):
         """Logits. Shape: (N, C, H, W) -> (N, classes)."""
         return self.head(self.features(images))
 
+    def own_names(self) -> dict[str, str]:
+        """What a user calls each parameter, in the order of an update, and what it is called here."""
+        return {name: name for name, _ in self.named_parameters()}
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "lenet": lenet,
-    "convnet": convnet,
-    "resnet18": resnet18,
-    "softmax": softmax,
-}
+
+def with_head(body: nn.Module, shape: Shape, classes: int) -> Model:
+    """A body and the linear layer behind it, which takes as many features as the body gives.
+
+    Args: shape (C, H, W) of an image. Errors: `RuntimeError`, torch's own, where the body does not take such images.
+    """
+    with torch.no_grad():
+        features = body.eval()(torch.zeros(1, *shape)).shape[1]
+    return Model(body, nn.Linear(features, classes), tuple(shape))
 
 
 def build_model(
     name: str,
-    shape: tuple[int, int, int] = (3, 32, 32),
+    shape: Shape = (3, 32, 32),
     classes: int = 10,
     *,
     init: str = "default",
     seed: int = 0,
-    width: int | None = None,
     dtype: torch.dtype = torch.float32,
+    **settings,
 ) -> Model:
     """A network whose weights depend on its arguments alone; the global random state is left as it was.
 
-    Args: name in `ARCHITECTURES`; shape (C, H, W) of an image; width: channels of ConvNet's first convolution (64).
-    Errors: `UnknownName` for a name or an initialisation; `ConfigError` for a width that has no meaning or an image too
-    small for the network.
+    Args: name of a model that is built in or was added by a plug-in; shape (C, H, W) of an image; init: `default`,
+    `uniform` or `own`, see the config's `init`; settings: the network's own, such as `width`; one that is None is one
+    that is not given.
+    Errors: `UnknownName` for a name or an initialisation; `ConfigError` for another argument, or an image too small for
+    the network.
     """
-    build = named("model", name, ARCHITECTURES)
-    initialise = named("initialisation", init, INITIALISATIONS)
-    if width is not None and name != "convnet":
-        raise ConfigError(f"width={width} belongs to model 'convnet', not to {name!r}")
-    if width is not None and width < 1:
-        raise ConfigError(f"width: {width}: expected a whole number above 0")
+    check_text("name", name)
+    named("initialisation", init, INITIALISATIONS)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        refuse("dtype", dtype, "a floating-point dtype of torch, such as torch.float32")
+    given = {key: value for key, value in settings.items() if value is not None}
+    section = NETWORK.section(name)
+    own = section.model_fields.keys() - ModelSettings.model_fields.keys()
+    if unknown := sorted(given.keys() - own):
+        raise ConfigError(f"{unknown[0]}: no setting of model {name!r}, which takes {', '.join(sorted(own)) or 'none'}")
+    parsed = parse_section(section, json.dumps({"architecture": name, "init": init, **given}, default=str))
+    return network_of(parsed, check_shape(shape), check_whole("classes", classes, 1), check_seed(seed), dtype)
+
+
+def network_of(
+    settings: ModelSettings, shape: Shape, classes: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Model:
+    """The network of a config's section, in training mode.
+
+    What draws weights in the network's own code is seeded; convolutions and linear layers are then drawn anew, in their
+    order, as `init` says.
+    Errors: `UnknownName` for the architecture; `ConfigError` where it does not take such images or lacks a last layer.
+    """
+    from fldrep.models.wrapping import as_model  # which builds on this module
+
+    name = settings.architecture
+    build, initialise = registry.value("model", name), named("initialisation", settings.init, INITIALISATIONS)
     with torch.random.fork_rng(devices=[]):
-        body = build(shape[0]) if width is None else build(shape[0], width)
+        torch.default_generator.manual_seed(seed)
         try:
-            with torch.no_grad():
-                features = body.eval()(torch.zeros(1, *shape)).shape[1]
+            made = build(shape, classes, **settings.own)
         except RuntimeError as error:
-            raise ConfigError(f"model {name!r} does not take images of shape {tuple(shape)}: {error}") from None
-        model = Model(body, nn.Linear(features, classes), tuple(shape)).to(dtype)
+            told = line_of(error)
+            raise ConfigError(f"model {name!r} does not take images of shape {tuple(shape)}: {told}") from None
+        try:
+            model = as_model(made, shape).to(dtype)
+        except ConfigError as error:
+            raise ConfigError(f"model {name!r}: {error}") from None
+    if model.head.out_features != classes:
+        raise ConfigError(
+            f"model {name!r} gives {model.head.out_features} logits where {classes} classes are asked for"
+        )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():

@@ -17,7 +17,7 @@ import platformdirs
 from fldrep import registry
 from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACKS, AttackSettings, attack_settings, modules_of
-from fldrep.config.models import ModelSettings
+from fldrep.config.models import NETWORK
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import stable_json
 from fldrep.config.updates import UpdateSettings
@@ -91,16 +91,15 @@ def _attack(unit: Unit) -> float:
     import torch
 
     import fldrep
-    from fldrep.models.updates import LocalSteps, Update
+    from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 
     settings, sent = ATTACKS.validate(json.loads(unit.attack)), UpdateSettings.model_validate_json(unit.update)
     images, labels = _random_images(unit, PROBLEMS * sent.images)
     images, labels = images.unflatten(0, (PROBLEMS, sent.images)), labels.view(PROBLEMS, sent.images)
     model, local = _model(unit), LocalSteps.of(sent)
     update = Update(fldrep.client_update(model, images, labels, local), "head")
-    update["head.weight"] = update["head.weight"] * (torch.arange(update["head.weight"].shape[-1]) % 2).to(
-        images.device
-    )
+    last = next(name for name, here in model.own_names().items() if here == HEAD_WEIGHT)
+    update[last] = update[last] * (torch.arange(update[last].shape[-1]) % 2).to(images.device)
     known = None if settings.labels == "optimised" else labels
 
     def attack(steps: int) -> None:
@@ -137,11 +136,10 @@ def _parameters(unit: Unit) -> float:
 
 
 def _model(unit: Unit):
-    from fldrep.models.model import build_model
+    from fldrep.models.model import network_of
 
-    settings = ModelSettings.model_validate_json(unit.model)
-    built = build_model(settings.architecture, unit.shape, unit.classes, init=settings.init, width=settings.width)
-    return built.eval().to(unit.device)
+    settings = NETWORK.validate(json.loads(unit.model))
+    return network_of(settings, unit.shape, unit.classes).eval().to(unit.device)
 
 
 def _random_images(unit: Unit, count: int):

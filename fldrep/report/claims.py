@@ -155,10 +155,12 @@ def scale(config: Config, finding: Finding) -> str:
 def model_words(settings: ModelSettings) -> str:
     """A network in words.
 
-    >>> model_words(ModelSettings(architecture="convnet", width=16))
+    >>> from fldrep.config.models import NETWORK
+    >>> model_words(NETWORK.section("convnet")(width=16))
     'convnet of width 16'
     """
-    return f"{settings.architecture} of width {settings.width}" if settings.width else settings.architecture
+    own = " and ".join(f"{key} {value}" for key, value in settings.own.items())
+    return f"{settings.architecture} of {own}" if own else settings.architecture
 
 
 def write_claims(config: Config, paths: Mapping[str, Path], config_file: str, out_table: Path, out_page: Path) -> None:

@@ -107,7 +107,7 @@ WRONG = [
     ("partitions/two/clients", 2.5, "partitions.two.clients: 2.5"),
     ("models", ..., "models: missing"),
     ("models/lenet/architecture", "vgg", "models.lenet.architecture: 'vgg'"),
-    ("models/lenet/init", "zeros", "models.lenet.init: 'zeros': .*'default' or 'uniform'"),
+    ("models/lenet/init", "zeros", "models.lenet.init: 'zeros': .*'default', 'uniform' or 'own'"),
     ("models/lenet/normalisation", True, "models.lenet.normalisation: True"),
     ("models/conv/width", 0, "models.conv.width: 0"),
     ("models/Big Net", {}, "models.Big Net: 'Big Net'"),
@@ -164,7 +164,7 @@ WRONG = [
 ]
 
 CONTRADICTIONS = [
-    ("models/lenet/width", 8, "models.lenet: width .* convnet, not to 'lenet'"),
+    ("models/lenet/width", 8, "models.lenet.width: unknown key"),
     ("partitions/iid/classes_per_client", 2, "partitions.iid: classes_per_client .*method is 'iid'"),
     ("partitions/two/classes_per_client", ..., "partitions.two: classes_per_client .*is None"),
     ("train/lenet/checkpoints", [0, 4], r"train.lenet: checkpoints \[4\] .*rounds=3"),

@@ -1,9 +1,16 @@
 """The networks against plain twins written from their published shapes."""
 
+import json
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+import fldrep
+from fldrep import registry
+from fldrep.config.models import NETWORK
+from fldrep.config.reading import parse_section
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.models.model import build_model
 
@@ -160,11 +167,121 @@ def test_dtype_and_shape_are_those_asked_for():
     ("arguments", "kind", "told"),
     [
         ({"name": "vgg"}, UnknownName, "unknown model 'vgg'; known: convnet, lenet"),
-        ({"name": "lenet", "init": "xavier"}, UnknownName, "unknown initialisation 'xavier'; known: default, uniform"),
-        ({"name": "lenet", "width": 8}, ConfigError, "width=8 belongs to model 'convnet', not to 'lenet'"),
+        ({"name": "lenet", "init": "xavier"}, UnknownName, "unknown initialisation 'xavier'; known: default, own, un"),
+        ({"name": "lenet", "width": 8}, ConfigError, "width: no setting of model 'lenet', which takes none"),
+        ({"name": "convnet", "widht": 8}, ConfigError, "widht: no setting of model 'convnet', which takes width"),
+        ({"name": "convnet", "width": 0}, ConfigError, "width: 0: .*greater than or equal to 1"),
+        ({"name": "convnet", "width": "8"}, ConfigError, "width: '8': .*integer"),
+        ({"name": "convnet", "normalisation": "none"}, ConfigError, "normalisation: no setting"),
+        ({"name": 3}, ConfigError, "name: 3: expected a name"),
+        ({"name": "lenet", "shape": (3, 32)}, ConfigError, r"shape: \(3, 32\): expected \(C, H, W\)"),
+        ({"name": "lenet", "shape": (3, 32, 0)}, ConfigError, r"shape: \(3, 32, 0\)"),
+        ({"name": "lenet", "classes": 0}, ConfigError, "classes: 0: expected a whole number of at least 1"),
+        ({"name": "lenet", "classes": 2.0}, ConfigError, "classes: 2.0"),
+        ({"name": "lenet", "seed": -1}, ConfigError, r"seed: -1: expected a whole number in \[0, 2\*\*63\)"),
+        ({"name": "lenet", "dtype": torch.int64}, ConfigError, "dtype: torch.int64: expected a floating-point dtype"),
         ({"name": "convnet", "shape": (3, 8, 8)}, ConfigError, r"'convnet' does not take images of shape \(3, 8, 8\)"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_by_name(arguments, kind, told):
     with pytest.raises(kind, match=told):
         build_model(**arguments)
+
+
+# ---- a network from one file
+
+MLP = '''
+import fldrep
+from torch import nn
+
+@fldrep.model("mlp")
+def mlp(shape, classes, *, width: int = 64, gain: float = 1.0) -> nn.Module:
+    """One hidden layer."""
+    inside = nn.Linear(shape[0] * shape[1] * shape[2], width)
+    nn.init.normal_(inside.weight, std=gain)
+    return nn.Sequential(nn.Flatten(), inside, nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, classes))
+'''
+
+
+@pytest.fixture
+def added(monkeypatch, tmp_path):
+    """What adds the entries of a text to the registry, until the test ends."""
+    for table in ("_ADDED", "_VALUES"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+
+    def load(text):
+        path = tmp_path / "plugin.py"
+        path.write_text(text)
+        return fldrep.load_plugins(path)
+
+    before = set(sys.modules)
+    yield load
+    for name in set(sys.modules) - before:
+        if name.startswith("fldrep_plugin_"):
+            del sys.modules[name]
+
+
+def test_a_network_of_a_strangers_is_built_attacked_and_drawn_by_seed(added):
+    assert added(MLP) == ["mlp"]
+    model, same, other = (build_model("mlp", (3, 8, 8), 4, width=8, seed=seed).eval() for seed in (3, 3, 4))
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(model.head.weight, other.head.weight)
+    images, labels = torch.randn(2, 3, 8, 8), torch.tensor([1, 3])
+    assert model.features(images).shape == (2, 8)
+    update = fldrep.client_update(model, images, labels)
+    assert list(update) == ["1.weight", "1.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
+    assert fldrep.column_mask(model, images, 0.5).shape == (2, 8)
+    assert fldrep.reconstruct(model, update, labels, "gs", 2, normalisation="none").images.shape == images.shape
+
+
+def test_its_own_draws_are_seeded_too_and_are_kept_where_asked_for(added):
+    added(MLP)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one, same, other = (build_model("mlp", (1, 8, 8), init="own", gain=3.0, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one.body[1].weight, same.body[1].weight)
+    assert not torch.equal(one.body[1].weight, other.body[1].weight)
+    assert one.body[1].weight.std().item() == pytest.approx(3, rel=0.1)
+    assert build_model("mlp", (1, 8, 8), gain=3.0).body[1].weight.abs().max() <= 1 / 8
+
+
+def test_its_settings_are_those_of_the_config(added):
+    with pytest.raises(ConfigError, match="architecture: 'mlp'"):
+        parse_section(NETWORK.section("lenet"), '{"architecture": "mlp"}')
+    added(MLP)
+    settings = NETWORK.validate({"architecture": "mlp", "width": 8, "init": "uniform"})
+    assert settings.own == {"width": 8, "gain": 1.0}
+    for wrong, told in [({"widht": 8}, "widht: unknown key"), ({"width": 2.5}, "width: 2.5")]:
+        with pytest.raises(ConfigError, match=told):
+            parse_section(NETWORK.section("mlp"), json.dumps({"architecture": "mlp", **wrong}))
+    with pytest.raises(ConfigError, match="widht: no setting of model 'mlp', which takes gain, width"):
+        build_model("mlp", widht=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("return 3", "model 'odd': model: 3: expected a torch.nn.Module"),
+        ("return nn.Conv2d(3, 4, 3)", "model 'odd': network Conv2d calls no nn.Linear"),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))", "'odd' gives 7 logits where 10 classes"),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(5, classes))", r"'odd': .* does not take images of shape"),
+    ],
+)
+def test_a_function_that_makes_no_such_network_is_told(text, told, added):
+    added(f"import fldrep\nfrom torch import nn\n@fldrep.model('odd')\ndef odd(shape, classes):\n    {text}\n")
+    with pytest.raises(ConfigError, match=told):
+        build_model("odd")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "told"),
+    [
+        ("width", "odd: setting 'width' has no type"),
+        ("init: str = 'own'", "model 'odd': every model has a setting 'init'; choose another name"),
+    ],
+)
+def test_a_setting_without_a_type_or_of_a_taken_name_is_told(keyword, told, added):
+    added(f"import fldrep\n@fldrep.model('odd')\ndef odd(shape, classes, *, {keyword}):\n    return None\n")
+    with pytest.raises(ConfigError, match=told):
+        build_model("odd")
