@@ -64,7 +64,9 @@ def step_seconds(
     clock = StepClock(now)
     seen, labels = targets(model, count)
     known = labels if attack == "gs" else None
-    fldrep.reconstruct(model, seen, known, attack=attack, iterations=steps + 1, chunk=count, progress=clock, **options)
+    fldrep.reconstruct(
+        model, seen, known, attack=attack, iterations=steps + 1, problems_at_once=count, progress=clock, **options
+    )
     assert len(clock.times) == steps + 1
     return (clock.times[-1] - clock.times[0]) / steps
 

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from fldrep.arguments import check_keywords, check_one_of, check_seed, check_text, check_whole
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.config.attacks import AttackSettings, attack_settings, way_of
 from fldrep.config.needs import lacks
-from fldrep.errors import AttackRefused, ConfigError
-from fldrep.models.model import Model
-from fldrep.models.normalisation import Normalisation, normalisation_for
+from fldrep.errors import AttackRefused
+from fldrep.models.face import check_known_labels, check_local, constants_for, received, require_evidence, steady
+from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps
 from fldrep.seeds import generator
 
@@ -29,7 +30,7 @@ def carry_out(observation: Observation, settings: AttackSettings, work: Work) ->
 
 
 def reconstruct(
-    model: Model,
+    model: nn.Module,
     shared: Mapping[str, Tensor],
     labels: Tensor | None = None,
     attack: str | Mapping | AttackSettings = "gs",
@@ -49,8 +50,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct the images behind N updates.
 
-    Args: shared: {parameter: (N, *shape)}; labels: (N,), or (N, B) for updates of B images, or None where the attack
-    finds them; attack: a preset's name, or an attack of one's own as the config's section `attacks` has it; iterations:
+    Args: model: as for `client_update`; shared: {parameter: (N, *shape)}, the model's own names; labels: (N,), or
+    (N, B) for updates of B images, or None where the attack finds them; attack: a preset's name, or an attack of one's own as the config's section `attacks` has it; iterations:
     as the attack's optimiser counts them (GS: Adam steps; DLG: L-BFGS steps of 20 inner ones); normalisation: a data
     set's name, `none` or constants, those that fit the channels if not given; label_strategy: `known`, `inferred` or
     `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`, `all`) where the
@@ -60,27 +61,35 @@ def reconstruct(
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """
-    given = {**settings, "labels": label_strategy, "iterations": iterations}
-    shape = shape or model.shape
-    if shape is None:
-        raise ConfigError("shape: the model does not say what images it takes; give shape=(C, H, W)")
+    check_keywords(settings, {"chunk": "problems_at_once"})
+    chosen = asked(attack, **settings, labels=label_strategy, iterations=iterations)
+    model = steady(model, shape)
+    shape = model.shape if shape is None else tuple(shape)
+    shared = received(model, shared)
+    require_evidence(model, shared, chosen.labels)
+    seed = check_seed(seed)
+    if defended is not None:
+        check_one_of("defended", defended, ("none", "head", "all"))
     observation = Observation(
         model=model,
         update=shared,
-        labels=labels,
+        labels=check_known_labels(labels, shared, batch, model),
         shape=shape,
-        normalisation=normalisation_for(shape[0], normalisation),
+        normalisation=constants_for(shape[0], normalisation),
         draw=lambda target, restart: generator("initial point", seed, target, restart),
         zeros=public_zeros(shared, defended),
         batch=batch,
-        local=local,
+        local=check_local(local),
     )
-    return carry_out(observation, asked(attack, **given), Work(problems_at_once, compile, progress))
+    if problems_at_once != "auto":
+        check_whole("problems_at_once", problems_at_once, 1)
+    check_one_of("compile", compile, ("auto", "always", "never", "graphs"))
+    return carry_out(observation, chosen, Work(problems_at_once, compile, progress))
 
 
 def asked(attack: str | Mapping | AttackSettings, **given) -> AttackSettings:
     """The settings of an attack with some keys changed; those that are None stay. Errors: as for `attack_settings`."""
-    if isinstance(attack, str):
-        return attack_settings(attack, **given)
+    if not isinstance(attack, Mapping | AttackSettings):
+        return attack_settings(check_text("attack", attack), **given)
     said = attack.model_dump(exclude_none=True) if isinstance(attack, AttackSettings) else attack
     return attack_settings(**{**said, **{key: value for key, value in given.items() if value is not None}})

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from fldrep.arguments import check_shape, refuse
 from fldrep.errors import DataError
 from fldrep.storage.imageset import as_pixels
 
@@ -18,8 +19,15 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
-    """The photo of `resized_photo` as float32 pixels in [0, 1], same shape. Errors: as there."""
-    return as_pixels(resized_photo(path, shape))
+    """The photo of `resized_photo` as float32 pixels in [0, 1], same shape.
+
+    Errors: as there; `ConfigError` for a shape that is none, or of other than 1 or 3 channels.
+    """
+    if not isinstance(path, Path | str):
+        refuse("path", path, "the path of a photo")
+    if check_shape(shape)[0] not in (1, 3):
+        refuse("shape", shape, "1 or 3 channels")
+    return as_pixels(resized_photo(path, check_shape(shape)))
 
 
 def resized_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fldrep.arguments import check_keywords, check_seed, check_text, check_update, refuse
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_gradient, defense_of
-from fldrep.models.model import Model
-from fldrep.models.updates import Update, as_batches
+from fldrep.models.face import clients_of, received, steady
+from fldrep.models.face import sent as in_own_names
+from fldrep.models.updates import Update
 from fldrep.seeds import generator
 
 
@@ -18,7 +20,7 @@ def defend(
     update: Mapping[str, Tensor],
     method: str,
     *,
-    model: Model | None = None,
+    model: nn.Module | None = None,
     images: Tensor | None = None,
     labels: Tensor | None = None,
     seed: int = 0,
@@ -27,21 +29,30 @@ def defend(
     """The update as a client sends it under a defense; the update given is left as it was.
 
     Shapes: update {name: (N, *shape)} -> same; images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B).
-    Args: method: the name of a defense; settings: what it takes in the config's `defenses` section, such as rate in
-    [0, 1], or std and clip in the gradient's units; None is as if not given; seed: of what the defense draws.
+    Args: method: the name of a defense; model: as for `client_update`; settings: what it takes in the config's
+    `defenses` section, such as rate in [0, 1], or std and clip in the gradient's units; None is as if not given; seed:
+    of what the defense draws.
     Errors: `UnknownName` for the method; `ConfigError` naming an argument that is missing, not used, or out of range.
     """
+    check_keywords(settings, {"pruned": "prune", "train_scores": "norm_estimator"})
     given = {key: value for key, value in settings.items() if value is not None}
-    defense = defense_of(defense_settings(method, **given))
-    drawn = generator("noise", method, seed)
-    if images is not None:
+    defense = defense_of(defense_settings(check_text("method", method), **given))
+    taken = None
+    if images is not None and model is not None:
         single = images.ndim == 4
-        images, _ = as_batches(images, images.new_zeros(len(images)))
-        labels = labels.unsqueeze(1) if single and labels is not None else labels
-    sent = []
-    for number in range(len(next(iter(update.values())))):
+        taken, images, labels = clients_of(model, images, labels)
+        images, labels = (images[:, None], None if labels is None else labels[:, None]) if single else (images, labels)
+    elif model is not None:
+        taken = steady(model)
+    update = check_update(update) if taken is None else received(taken, update)
+    clients = len(next(iter(update.values())))
+    if images is not None and len(images) != clients:
+        refuse("images", tuple(images.shape), f"one for each of the {clients} updates")
+    drawn, sent = generator("noise", method, check_seed(seed)), []
+    for number in range(clients):
         own = [None if values is None else values[number] for values in (images, labels)]
-        client = Client(model, *own, generator=drawn)
+        client = Client(taken, *own, generator=drawn)
         one = {name: value[number : number + 1] for name, value in update.items()}
         sent.append(defended_gradient(defense, client, one))
-    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
+    whole = Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
+    return whole if taken is None else in_own_names(taken, whole)

@@ -5,6 +5,7 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from fldrep.arguments import check_tensor
 from fldrep.errors import DataError
 from fldrep.models.normalisation import Normalisation, normalisation_for
 
@@ -29,6 +30,8 @@ def compare(found: Tensor, images: Tensor, normalisation: str | Normalisation | 
     >>> compare(torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16), "none").round(2).values.tolist()
     [[1.0, 1.0, 0.0, 0.0]]
     """
+    for name, given in (("found", found), ("images", images)):
+        check_tensor(name, given, "images (N, C, H, W) in the network's input space")
     _require_pairs(found, images)
     constants = normalisation_for(images, normalisation)
     found, images = _exact(found), _exact(images)

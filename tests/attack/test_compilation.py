@@ -28,7 +28,7 @@ def test_compiled_and_eager_agree_and_a_later_job_finds_what_was_compiled(cache)
     update = fldrep.client_update(model, images, labels)
 
     def attack(how: str) -> torch.Tensor:
-        return fldrep.reconstruct(model, update, labels, "gs", 5, chunk=2, compile=how).images
+        return fldrep.reconstruct(model, update, labels, "gs", 5, problems_at_once=2, compile=how).images
 
     def hits() -> int:
         """What was found compiled, in either of torch's two caches."""

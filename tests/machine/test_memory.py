@@ -110,7 +110,7 @@ update = fldrep.client_update(model, images, labels)
 found = []
 engine.fitting_chunk = lambda work, most, device: found.append(bytes_per_problem(work)) or most
 options = {} if preset == "gs" else {"inner_iterations": 2}
-said = fldrep.reconstruct(model, update, labels, preset, 1, chunk="auto", **options)
+said = fldrep.reconstruct(model, update, labels, preset, 1, problems_at_once="auto", **options)
 # getrusage would tell the peak of the process that started this one, if that was higher
 peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(json.dumps({"each": found[0], "peak": int(peak) * 1024}))
