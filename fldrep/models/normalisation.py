@@ -38,10 +38,17 @@ class Normalisation:
         mean, std = self._like(images)
         return images * std + mean
 
+    def valid_range(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Where pixels lie in [0, 1], in the network's input space: least and largest entry, (C, 1, 1) each.
+
+        Args: images: tell dtype and device.
+        """
+        mean, std = self._like(images)
+        return -mean / std, (1 - mean) / std
+
     def clamp(self, images: Tensor) -> Tensor:
         """The nearest images whose pixels lie in [0, 1], in the network's input space."""
-        mean, std = self._like(images)
-        return torch.minimum(torch.maximum(images, -mean / std), (1 - mean) / std)
+        return images.clamp(*self.valid_range(images))
 
     def _like(self, images: Tensor) -> tuple[Tensor, Tensor]:
         shape = (len(self.mean), 1, 1)

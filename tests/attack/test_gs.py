@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fldrep
 from fldrep.attack import attack_settings
@@ -123,3 +124,25 @@ def test_the_prior_smooths(lenet):
         for weight in (0.0, 10.0)
     )
     assert smooth.diff(dim=-1).abs().mean() < rough.diff(dim=-1).abs().mean()
+
+
+class Numbers(TorchDispatchMode):
+    """Counts tensors that are made out of Python's numbers: on a GPU the host waits for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.made += function is torch.ops.aten.lift_fresh.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("preset", ["gs", "gs-l2", "r-matching"])
+def test_no_step_brings_numbers_to_the_device(lenet, preset):
+    def made(iterations: int) -> int:
+        with Numbers() as numbers:
+            fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, iterations)
+        return numbers.made
+
+    assert made(4) == made(2)

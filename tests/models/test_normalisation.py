@@ -27,12 +27,13 @@ def test_there_and_back_is_the_same_image(dtype):
     torch.testing.assert_close(back, pixels)
 
 
-def test_clamping_is_clamping_of_pixels():
+def test_clamping_to_the_valid_range_is_clamping_of_pixels():
     constants = normalisation_for(3)
     images = 10 * torch.randn(4, 3, 5, 5, dtype=torch.float64)
     expected = constants.to_input(constants.to_pixels(images).clamp(0, 1))
-    torch.testing.assert_close(constants.clamp(images), expected, rtol=1e-12, atol=1e-12)
-    pixels = constants.to_pixels(constants.clamp(images))
+    clamped = images.clamp(*constants.valid_range(images))
+    torch.testing.assert_close(clamped, expected, rtol=1e-12, atol=1e-12)
+    pixels = constants.to_pixels(clamped)
     assert pixels.min() == pytest.approx(0, abs=1e-12)
     assert pixels.max() == pytest.approx(1)
 

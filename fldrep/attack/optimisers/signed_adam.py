@@ -33,11 +33,14 @@ class SignedAdam:
         from fldrep.attack.adam import adam_rates, adam_step
         from fldrep.attack.problem import Outcome, finite, freeze
 
+        # made once: to bring numbers to a GPU, the host waits for all it was asked before
+        least, most = problems.normalisation.valid_range(problems.images)
+
         def move(images, first, second, distance, grad_images, alive, rates):
             alive = alive & finite(distance, grad_images)
             _, grad_images = problems.regularised(images, distance, grad_images)
             moved, first, second = adam_step(images, first, second, grad_images.sign(), rates)
-            moved = problems.normalisation.clamp(moved) if settings.box else moved
+            moved = moved.clamp(least, most) if settings.box else moved
             return freeze(alive, moved, images), first, second, alive
 
         move, soft = problems.compile(move), problems.soft_labels
