@@ -6,9 +6,11 @@ BIN     = $(VENV)/bin
 # What holds the promises of docs/reliability.md; MARK="not long" leaves out the runs that are killed.
 FAULTS  = tests/faults tests/machine/test_devices.py tests/plan/test_leftovers.py tests/attack/test_resume.py tests/train/test_resume.py
 MARK   ?=
+# Of the machine that evidence from a GPU is measured on.
+GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench publish schema clean
+.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -41,6 +43,11 @@ lint: env
 
 bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
+
+evidence-wheels: env  ## what evidence from a GPU needs there and may not find (benchmarks/gpu/README.md)
+	$(BIN)/python -m pip download --quiet --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+	  -c requirements.lock -d benchmarks/gpu/wheels pydantic platformdirs
 
 publish: env  ## the finished results of CONFIG into docs/results, and the README's numbers
 	$(BIN)/python -m fldrep publish $(CONFIG)

@@ -9,15 +9,15 @@ from torch import Tensor
 import fldrep
 from fldrep.models.model import Model, build_model
 
-NETWORKS = {"lenet": ("lenet", None, "uniform")} | {
-    f"convnet-{width}": ("convnet", width, "default") for width in (8, 14, 16, 20, 28, 32, 40, 64)
+NETWORKS = {"softmax": ("softmax", None, "default"), "lenet": ("lenet", None, "uniform")} | {
+    f"convnet-{width}": ("convnet", width, "default") for width in (4, 8, 14, 16, 20, 28, 32, 40, 64)
 }
 
 
-def network(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
+def network(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", seed: int = 0) -> Model:
     """An untrained network for images (3, 32, 32), as the reference initialises it."""
     architecture, width, init = NETWORKS[name]
-    return build_model(architecture, init=init, width=width, dtype=dtype).eval().to(device)
+    return build_model(architecture, init=init, seed=seed, width=width, dtype=dtype).eval().to(device)
 
 
 def images(count: int, dtype: torch.dtype = torch.float32) -> Tensor:

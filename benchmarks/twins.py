@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 
-def gs_steps(model: nn.Module, seen: list[Tensor], label: Tensor, start: Tensor, steps: int) -> float:
+def gs_steps(
+    model: nn.Module,
+    seen: list[Tensor],
+    label: Tensor,
+    start: Tensor,
+    steps: int,
+    now: Callable[[], float] = process_time,
+) -> float:
     """Seconds a step of GS on one image: cosine, total variation, Adam on the sign, valid pixels.
 
     `backward` also accumulates the gradients of the parameters, as in the reference.
@@ -18,8 +25,8 @@ def gs_steps(model: nn.Module, seen: list[Tensor], label: Tensor, start: Tensor,
     parameters = list(model.parameters())
     image = start.clone().requires_grad_()
     optimiser = torch.optim.Adam([image], lr=0.1)
-    mean, std = (torch.tensor(one).view(3, 1, 1) for one in ((0.49, 0.48, 0.45), (0.25, 0.24, 0.26)))
-    began = process_time()
+    mean, std = (torch.tensor(one).view(3, 1, 1).to(image) for one in ((0.49, 0.48, 0.45), (0.25, 0.24, 0.26)))
+    began = now()
     for _ in range(steps):
         optimiser.zero_grad()
         model.zero_grad()
@@ -37,7 +44,7 @@ def gs_steps(model: nn.Module, seen: list[Tensor], label: Tensor, start: Tensor,
         optimiser.step()
         with torch.no_grad():
             image.data = torch.max(torch.min(image, (1 - mean) / std), -mean / std)
-    return (process_time() - began) / steps
+    return (now() - began) / steps
 
 
 def dlg_steps(
@@ -48,6 +55,7 @@ def dlg_steps(
     steps: int,
     inner: int = 20,
     note: Callable[[Tensor], None] | None = None,
+    now: Callable[[], float] = process_time,
 ) -> float:
     """Seconds a step of DLG on one image: the squared distance under `torch.optim.LBFGS`, image and soft label free.
 
@@ -67,10 +75,10 @@ def dlg_steps(
             note(torch.cat([image.detach().flatten(), soft.detach()]))
         return distance
 
-    began = process_time()
+    began = now()
     for _ in range(steps):
         optimiser.step(closure)
-    return (process_time() - began) / steps
+    return (now() - began) / steps
 
 
 def norms_by_loop(model: nn.Module, image: Tensor, features: int) -> float:

@@ -1,0 +1,48 @@
+"""One small run of the evidence for all tests, however many processes share them."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fldrep.imageset import ImageSet, mean_of_each_class
+
+ROOT = Path(__file__).parents[2]
+PLENTY_S = 900  # a machine busy with other work may be ten times slower than a free one
+
+
+def evidence(*arguments: object) -> subprocess.CompletedProcess:
+    """The command, as one types it."""
+    command = [sys.executable, "-m", "benchmarks.gpu.evidence", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PLENTY_S + 60)
+
+
+def random_images(path: Path) -> Path:
+    """A data set of noise, 60 training and 20 test images."""
+    drawn = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=drawn) for count in (60, 20))
+    labels = torch.arange(60) % 10
+    ImageSet(train, labels, test, labels[:20], mean_of_each_class(train, labels, 10)).write(path, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory) -> Path:
+    """The folder that `run --small` wrote."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder, ended = shared / "small evidence", shared / "small evidence ended"
+    with (shared / "small evidence lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ended.exists():
+            images = random_images(shared / "images of the small evidence.safetensors")
+            done = evidence("run", folder, "--small", "--device", "cpu", "--seconds", PLENTY_S, "--images", images)
+            assert done.returncode == 0, done.stderr[-4000:]
+            ended.touch()
+    return folder
