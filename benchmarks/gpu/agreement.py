@@ -75,8 +75,8 @@ def measure(task: Task) -> dict:
         for number, one in enumerate(rows):
             if task.left() <= 0:
                 return {"left_out": f"{len(rows) - number} rows, for lack of time"}
-            found = {"waits_where": "", **outcome(partial(compared, one, torch.device(device)))}
-            sheet.fill({number: {**found, "device": device_words(device, one.dtype)}})
+            work = partial(compared, one, torch.device(device))
+            sheet.fill({number: outcome(work, device_words(device, one.dtype))})
     return {}
 
 

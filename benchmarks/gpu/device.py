@@ -26,19 +26,19 @@ def measure(task: Task) -> dict:
             "memory_gib": round(facts.total_memory / 2**30, 1),
             "multiprocessors": facts.multi_processor_count,
             "capability": f"{facts.major}.{facts.minor}",
+            "cudnn": torch.backends.cudnn.version(),
         }
 
 
 def circumstances() -> dict[str, object]:
-    """Hardware, driver, versions, commit and time, told without touching a GPU."""
-    more = {"cuda": torch.version.cuda or "none", "cudnn": str(torch.backends.cudnn.version())}
+    """Hardware, driver, versions, commit and time, told without touching a GPU (which torch.backends.cudnn would)."""
     return {
         "commit": commit(),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "memory": memory(),
         "gpu": _told_by_driver(),
-        "versions": versions() | more,
+        "versions": versions() | {"cuda": torch.version.cuda or "none"},
     }
 
 

@@ -33,10 +33,13 @@ class Sheet:
             beside.write_text(csv_text(self.table.read(path)), encoding="utf-8")
 
 
-def outcome(work: Callable[[], dict]) -> dict:
-    """What a piece of work found, as columns of its row; where it could not be done, why, so that others still are."""
+def outcome(work: Callable[[], dict], device: str) -> dict:
+    """What a piece of work found, as columns of its row; where it could not be done, why, so that others still are.
+
+    Args: device: in words, on which it was found.
+    """
     try:
-        return {"status": MEASURED, **work()}
+        return {**work(), "device": device, "status": MEASURED}
     except FLDRepError as error:
         return {"status": f"not run: {error}"}
     except Exception as error:

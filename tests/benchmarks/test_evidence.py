@@ -57,6 +57,7 @@ def test_speed_is_measured_against_the_loop_and_modes_that_need_a_gpu_say_so(mea
     assert found.loc[graphs, "status"].str.startswith("not run: ").all()
     assert found.loc[graphs, "status"].str.contains("needs a GPU").all()
     assert set(found.loc[~graphs, "status"]) == {MEASURED}
+    assert set(found.loc[graphs, "device"]) == {""}
     together = found[found["mode"] == "eager"]
     assert set(together["targets"]) == set(SMALL.counts)
     assert (together["target_steps_per_s"] / together["steps_per_s"]).round(6).eq(together["targets"]).all()

@@ -97,9 +97,9 @@ def test_what_cannot_be_done_is_told_in_the_row():
     def refused():
         raise ConfigError("needs a GPU")
 
-    assert outcome(lambda: {"steps": 3}) == {"status": MEASURED, "steps": 3}
-    assert outcome(refused) == {"status": "not run: needs a GPU"}
-    assert outcome(lambda: 1 / 0) == {"status": "failed: ZeroDivisionError: division by zero"}
+    assert outcome(lambda: {"steps": 3}, "cpu") == {"steps": 3, "device": "cpu", "status": MEASURED}
+    assert outcome(refused, "cpu") == {"status": "not run: needs a GPU"}
+    assert outcome(lambda: 1 / 0, "cpu") == {"status": "failed: ZeroDivisionError: division by zero"}
 
 
 def test_steps_are_counted_of_the_chunk_that_was_worked_last():
