@@ -15,7 +15,8 @@ from fldrep.errors import DataError
 from fldrep.report.evidence_tables import TABLES
 
 RECORD, FIGURE, PICTURES = "evidence.json", "evidence.png", "pictures.safetensors"
-FILES = (RECORD, FIGURE, *(f"{table.name}{suffix}" for table in TABLES for suffix in (".parquet", ".csv")))
+MADE = (RECORD, FIGURE, *(f"{table.name}.parquet" for table in TABLES))  # what must have been made
+FOR_READING = tuple(f"{table.name}.csv" for table in TABLES)
 OPTIONAL = (PICTURES,)  # what the figure shows of the reconstructions, where there are any
 REQUIRED = ("device", "commit", "made", "machine", "versions", "limits_s", "parts")
 UNKNOWN = "unknown"  # a commit where there is no repository
@@ -25,34 +26,49 @@ FILE_LIMIT, FOLDER_LIMIT = 500_000, 1_000_000  # bytes
 def publish_evidence(folder: Path, out: Path, commit: str | None = None) -> Path:
     """Copy a folder of evidence to out/evidence-<device>, in the place of the one that is there; returns it.
 
-    Args: commit: what made it, where its record does not know. Errors: as for `check_evidence`.
+    What is for reading is written anew from the tables, since a run may have been killed between the two.
+    Args: commit: what made it, where its record does not know.
+    Errors: `DataError` naming the file that is missing, unreadable or too large, or what the record lacks.
     """
-    told = check_evidence(folder, commit)
+    told, tables = _measured(folder, commit)
     name = f"evidence-{slug(told['device'])}"
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as made:
         beside = Path(made) / name
         beside.mkdir()
-        for file in (*FILES, *OPTIONAL):
+        for file in (*MADE, *OPTIONAL):
             if (folder / file).exists():
                 shutil.copyfile(folder / file, beside / file)
+        for table, rows in tables.items():
+            (beside / f"{table}.csv").write_text(csv_text(rows), encoding="utf-8")
         (beside / RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(out / name, ignore_errors=True)
         beside.rename(out / name)
     return out / name
 
 
-def check_evidence(folder: Path, commit: str | None = None) -> dict:
-    """The record of a folder of evidence that is whole.
+def check_published(folder: Path) -> None:
+    """Refuse a published folder that is not whole, or not what `publish_evidence` writes. Errors: `DataError`."""
+    told, tables = _measured(folder)
+    expected = f"evidence-{slug(told['device'])}"
+    if folder.name != expected:
+        raise DataError(f"{folder}: evidence from {told['device']}, expected in a folder {expected}")
+    for table, rows in tables.items():
+        path = folder / f"{table}.csv"
+        if not path.is_file() or path.read_text(encoding="utf-8") != csv_text(rows):
+            raise DataError(f"{path}: not what {table}.parquet holds")
+    strange = {path.name for path in folder.iterdir()} - {*MADE, *FOR_READING, *OPTIONAL}
+    if strange:
+        raise DataError(f"{folder}: not expected: {', '.join(sorted(strange))}")
 
-    Errors: `DataError` naming the file that is missing, unreadable, too large or not what another one says, or what the
-    record lacks.
-    """
-    missing = [name for name in FILES if not (folder / name).is_file()]
+
+def _measured(folder: Path, commit: str | None = None) -> tuple[dict, dict[str, pd.DataFrame]]:
+    """The record and the tables by name of a folder that holds all that must have been made."""
+    missing = [name for name in MADE if not (folder / name).is_file()]
     if missing:
         how = f"; draw it: python -m benchmarks.gpu.evidence draw {folder}" if missing == [FIGURE] else ""
         raise DataError(f"{folder}: no {', '.join(missing)}{how}")
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name in (*FILES, *OPTIONAL)}
+    sizes = {name: (folder / name).stat().st_size for name in (*MADE, *OPTIONAL) if (folder / name).exists()}
     if max(sizes.values()) > FILE_LIMIT or sum(sizes.values()) > FOLDER_LIMIT:
         raise DataError(f"{folder}: more than {FILE_LIMIT} bytes a file or {FOLDER_LIMIT} in all: {sizes}")
     told = _record(folder / RECORD)
@@ -62,11 +78,7 @@ def check_evidence(folder: Path, commit: str | None = None) -> dict:
     if lacking:
         hint = "; give it by --commit" if lacking == ["commit"] else ""
         raise DataError(f"{folder / RECORD}: no {', '.join(lacking)}{hint}")
-    for table in TABLES:
-        rows = table.read(folder / f"{table.name}.parquet")
-        if (folder / f"{table.name}.csv").read_text(encoding="utf-8") != csv_text(rows):
-            raise DataError(f"{folder / table.name}.csv: not what {table.name}.parquet holds")
-    return told
+    return told, {table.name: table.read(folder / f"{table.name}.parquet") for table in TABLES}
 
 
 def _record(path: Path) -> dict:

@@ -19,7 +19,8 @@ from benchmarks.gpu.task import Task
 from fldrep.errors import DataError
 from fldrep.imageset import ImageSet
 from fldrep.presets import ATTACK_PRESETS
-from fldrep.report.evidence_folder import FILES, check_evidence, publish_evidence
+from fldrep.report import evidence_folder
+from fldrep.report.evidence_folder import FOR_READING, check_published, publish_evidence
 from fldrep.report.evidence_tables import AGREEMENT, CIFAR10, MEASURED, PHOTO, SPEED
 
 
@@ -172,11 +173,28 @@ def folder(measured, tmp_path):
 
 
 def test_published_evidence_is_whole_and_named_after_its_device(folder, tmp_path):
+    (folder / "speed.csv").write_text("half wri")  # a run that was killed between table and text
     out = publish_evidence(folder, tmp_path / "results")
     assert out == tmp_path / "results" / "evidence-cpu"
-    assert {path.name for path in out.iterdir()} == {*FILES, "pictures.safetensors"}
-    assert check_evidence(out) == json.loads((out / "evidence.json").read_text())
+    assert {path.name for path in out.iterdir()} == {*evidence_folder.MADE, *FOR_READING, "pictures.safetensors"}
+    check_published(out)
     assert publish_evidence(folder, tmp_path / "results") == out, "in the place of what is there"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda out: (out / "speed.csv").write_text("attack\n"), "speed.csv: not what speed.parquet holds"),
+        (lambda out: (out / "photo.csv").unlink(), "photo.csv: not what photo.parquet holds"),
+        (lambda out: (out / "notes.txt").touch(), "not expected: notes.txt"),
+        (lambda out: (out / "agreement.parquet").unlink(), "no agreement.parquet"),
+    ],
+)
+def test_a_published_folder_that_was_changed_is_found(folder, tmp_path, change, told):
+    out = publish_evidence(folder, tmp_path / "results")
+    change(out)
+    with pytest.raises(DataError, match=told):
+        check_published(out)
 
 
 def test_evidence_without_a_commit_needs_one(folder, tmp_path):
@@ -191,7 +209,6 @@ def test_evidence_without_a_commit_needs_one(folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "told"),
     [
-        ("speed.csv", lambda path: path.write_text(path.read_text().replace("lenet", "alexnet", 1)), "speed.csv: not"),
         ("speed.parquet", lambda path: path.write_bytes(b"no table"), "speed.parquet: not a readable Parquet table"),
         ("photo.parquet", lambda path: path.unlink(), "no photo.parquet"),
         (
