@@ -18,10 +18,11 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from fldrep.errors import ConfigError, named
-from fldrep.syntax import local_files, tree_digest
+from fldrep.syntax import local_modules, tree_digest
 
 PACKAGE = Path(__file__).parent
 GROUP = "fldrep.plugins"  # the entry points by which an installed package adds entries
@@ -44,7 +45,10 @@ Registered = TypeVar("Registered", bound=Callable)
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its kind and name, the module and file it is in, and what its decorator says of it besides."""
+    """One entry: its kind and name, the module and file it is in, and what its decorator says of it besides.
+
+    An entry that is only told of (`tell`) has no module and no file, and its value has the words as attributes.
+    """
 
     kind: str
     name: str
@@ -55,18 +59,33 @@ class Entry:
     @property
     def value(self) -> Any:
         """The class or function, imported now if it was not before."""
+        if self.is_told:
+            return SimpleNamespace(**self.words)
         import_module(self.module)
         return _VALUES[self.kind, self.name]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether only its words are known here."""
+        return not self.module
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is one of this package's own."""
+        return self.module.startswith(f"{__package__}.")
 
 
 _VALUES: dict[tuple[str, str], Any] = {}
 _ADDED: dict[tuple[str, str], Entry] = {}  # by plug-ins
+_TOLD: dict[tuple[str, str], Entry] = {}  # in place of plug-ins, where these are not loaded
+_loads_plugins = True
 
 
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name, built-in ones first. Errors: `ConfigError` for an installed plug-in that fails."""
-    _load_installed()
-    return {**built_in(kind), **{name: entry for (of, name), entry in _ADDED.items() if of == kind}}
+    if _loads_plugins:
+        _load_installed()
+    return {**built_in(kind), **{name: entry for (of, name), entry in (_ADDED | _TOLD).items() if of == kind}}
 
 
 def entry(kind: str, name: str) -> Entry:
@@ -154,6 +173,35 @@ def _load_installed() -> None:
             raise ConfigError(f"plug-in {point.name!r} ({point.value}): {_line(error)}") from error
 
 
+PLAIN = (str, int, float, bool, type(None))
+
+
+def words_of(entry: Entry) -> dict[str, Any]:
+    """What can be said of an entry without its code: its decorator's words, and a class's plain public attributes."""
+    shown = {}
+    for base in reversed(entry.value.__mro__) if inspect.isclass(entry.value) else ():
+        shown |= {name: one for name, one in vars(base).items() if not name.startswith("_") and isinstance(one, PLAIN)}
+    return {**shown, **entry.words}
+
+
+def told_of(named: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """What `tell` takes for the entries of given kinds and names that are not built in."""
+    found = [entry(*one) for one in named]
+    return [{"kind": e.kind, "name": e.name, "words": words_of(e)} for e in found if not e.is_built_in]
+
+
+def tell(told: Iterable[Mapping[str, Any]]) -> None:
+    """Know plug-ins' entries by their words alone, and load no plug-in from now on.
+
+    This is for a process whose environment lacks what plug-ins import, such as torch. Args: told: as from `told_of`.
+    """
+    global _loads_plugins
+    _loads_plugins = False
+    _TOLD.update(
+        {(one["kind"], one["name"]): Entry(one["kind"], one["name"], "", Path(), one["words"]) for one in told}
+    )
+
+
 def load_plugins(paths: Path | str | Iterable[Path | str]) -> list[str]:
     """Run plug-in files, each once, and return the names of the entries they add, in order.
 
@@ -185,10 +233,10 @@ def _run(path: Path, name: str) -> None:
     before = dict(_ADDED)
     try:
         spec.loader.exec_module(module)
-        for beside in local_files(path):
-            other = sys.modules.get(beside.stem)
-            if other is not None and Path(other.__file__).resolve() != beside:
-                raise ConfigError(f"it imports {beside.stem!r}, and {other.__file__} has that name already")
+        for local, file in local_modules(path).items():
+            other = sys.modules.get(local)
+            if other is not None and Path(other.__file__).resolve() != file:
+                raise ConfigError(f"it imports {local!r}, and {other.__file__} has that name already")
     except BaseException as error:
         del sys.modules[name]
         for key in set(_ADDED) - set(before):

@@ -2,7 +2,10 @@
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+
+PACKAGE = Path(__file__).parent
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -15,36 +18,73 @@ def tree_of(path: Path) -> ast.Module:
     return tree
 
 
-def names_imported(tree: ast.AST) -> list[str]:
-    """Dotted names of modules, and of what is taken from them, that a tree imports by absolute statements."""
+def names_imported(tree: ast.AST, package: str = "") -> list[str]:
+    """Dotted names of modules, and of what is taken from them, that a tree imports.
+
+    Args: package: where the file is, for relative imports (`from . import x`); these are left out where it is in none.
+    """
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return found
 
 
-def local_files(path: Path) -> list[Path]:
-    """The files beside a file that it imports, directly or not, by name, in alphabetical order; without itself."""
+def local_modules(path: Path) -> dict[str, Path]:
+    """The modules that a file imports, directly or not, from its own folder or its own package: files by dotted names.
+
+    In alphabetical order, without the file itself, and without this package.
+    """
     path = path.resolve()
-    found, waiting = set(), [path]
+    found: dict[str, Path] = {}
+    waiting = [path]
     while waiting:
-        for name in names_imported(tree_of(waiting.pop())):
-            beside = path.parent / f"{name.partition('.')[0]}.py"
-            if beside.is_file() and beside != path and beside not in found:
-                found.add(beside)
-                waiting.append(beside)
-    return sorted(found)
+        file = waiting.pop()
+        for name in names_imported(tree_of(file), package_of(file)):
+            for module, other in _files_of(name, path):
+                if other != path and module not in found:
+                    found[module] = other
+                    waiting.append(other)
+    return dict(sorted(found.items()))
+
+
+def local_files(path: Path) -> list[Path]:
+    """The files of `local_modules`."""
+    return [*local_modules(path).values()]
+
+
+def package_of(path: Path) -> str:
+    """The dotted name of the package that a file is in, empty for none."""
+    parts: list[str] = []
+    while (path.parent / "__init__.py").is_file():
+        path = path.parent
+        parts.insert(0, path.name)
+    return ".".join(parts)
+
+
+def _files_of(name: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """The modules that importing a name runs, of those beside a file or in its package."""
+    top, package = name.partition(".")[0], package_of(path)
+    inside = package and top == package.partition(".")[0]
+    folder = path.parents[package.count(".") + 1] if inside else path.parent
+    parts = name.split(".") if top != PACKAGE.name else []
+    for depth in range(1, len(parts) + 1):
+        base = folder.joinpath(*parts[:depth])
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                yield ".".join(parts[:depth]), file
 
 
 def tree_digest(path: Path) -> str:
-    """Digest of a file's syntax tree and of those of the files beside it that it imports; 16 hex digits.
+    """Digest of a file's syntax tree and of those of the local modules that it imports; 16 hex digits.
 
     Comments, docstrings, layout and the file's own name do not count.
     """
     digest = hashlib.sha256(ast.dump(tree_of(path)).encode())
-    for beside in local_files(path):
-        digest.update(f"{beside.stem}\n{ast.dump(tree_of(beside))}\n".encode())
+    for module, file in local_modules(path).items():
+        digest.update(f"{module}\n{ast.dump(tree_of(file))}\n".encode())
     return digest.hexdigest()[:16]

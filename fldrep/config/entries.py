@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Literal, get_type_hints
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from fldrep import registry
@@ -18,10 +18,12 @@ _SETTINGS: dict[tuple[object, ...], type[Section]] = {}
 def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -> type[Section]:
     """The settings of an entry as a section; `key` holds the entry's name, and `base` the keys that all entries share.
 
-    They are the class attribute `Settings` of a class, or the annotated keyword-only parameters of a function.
+    They are the class attribute `Settings` of a class, or the annotated keyword-only parameters of a function. Of an
+    entry that is only told of, any keys: they were checked where the config was read.
     Errors: `UnknownName`; `ConfigError` for a key of its own that all entries have.
     """
-    value = registry.value(kind, name)
+    entry = registry.entry(kind, name)
+    value = Told if entry.is_told else entry.value
     made = _SETTINGS.get((kind, name, value))
     if made is None:
         own = getattr(value, "Settings", None)
@@ -33,10 +35,18 @@ def settings_of(kind: str, name: str, key: str, base: type[Section] = Section) -
                 raise ConfigError(f"{kind} {name!r}: every {kind} has a setting {taken[0]!r}; choose another name")
             fields |= own_keys
         bases = base if own is None or own is Section else (own, base)
+        if entry.is_told:
+            bases = Told if base is Section else (base, Told)  # the last one's `extra` counts
         title = "".join(part.capitalize() for part in name.split("-"))
         made = create_model(f"{title}Settings", __base__=bases, __doc__=inspect.getdoc(value), **fields)
         _SETTINGS[kind, name, value] = made
     return made
+
+
+class Told(Section):
+    """Settings that another process has checked."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def keywords_of(function: Callable) -> dict[str, tuple[Any, Any]]:

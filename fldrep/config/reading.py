@@ -2,16 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from fldrep.config.documents import read_document
+from fldrep.config.renamed import new_key, new_value
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
+from fldrep.registry import load_plugins
 
 
 def stable_json(section: Section) -> str:
@@ -46,9 +48,13 @@ LONGEST_SHOWN = 120  # characters of a wrong value
 def _fault(error: dict[str, Any]) -> str:
     where = ".".join(_plain(part) for part in error["loc"] if part != "[key]") or "config"
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
+        new = new_key(error["loc"])
+        return f"{where}: renamed, write {new}" if new else f"{where}: unknown key"
     if error["type"] == "missing":
         return f"{where}: missing"
+    new = new_value(error["loc"], error.get("input"))
+    if new:
+        return f"{where}: {error['input']!r}: renamed, write {new}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}" if error["loc"] else message
@@ -88,11 +94,29 @@ def _as_yaml(text: str) -> str:
 
 
 def read_config(path: Path | str) -> Config:
-    """The config in a YAML file. Errors: `ConfigError` naming the file, and the key at fault."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from None
+    """The config in a YAML file, after the plug-ins that it names are loaded.
+
+    Errors: `ConfigError` naming the file, and the key at fault.
+    """
+    raw = read_document(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections with keys, found {type(raw).__name__}")
+    load_plugins(plugin_files(raw, [Path(path).parent]))
     return parse_config(raw)
+
+
+def plugin_files(config: Mapping[str, Any], beside: Sequence[Path]) -> list[Path]:
+    """The files under `plugins`, as seen from the working directory, else from one of the config file's folders.
+
+    A value that is no list of text is left to the check of the whole config. Errors: `ConfigError` for a missing file.
+    """
+    named = config.get("plugins")
+    named = named if isinstance(named, list) and all(isinstance(one, str) for one in named) else []
+    return [_found(name, [Path(), *beside]) for name in named]
+
+
+def _found(name: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"plugins: {shown(name)}: no such file in the working directory or beside the config")

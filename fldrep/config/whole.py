@@ -22,6 +22,10 @@ class Config(Section):
 
     name: Name = option(..., "results go to results/<name>, figures and page to reports/<name>")
     seeds: list[Natural] = option([0], "independent repetitions of the whole grid", min_length=1)
+    plugins: list[str] = option(
+        [],
+        "Python files that add defenses, models and so on; as seen from the working directory, else from the config's",
+    )
     data: DataSettings = option(DataSettings(), "where the images come from")
     partitions: dict[Name, PartitionSettings] = option(..., "named ways to deal images to clients")
     models: dict[Name, AnyModel] = option(..., "named networks")

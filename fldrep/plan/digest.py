@@ -7,7 +7,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from fldrep import _FACE as FACE
 from fldrep.machine.origin import PACKAGE
+from fldrep.registry import Entry
+from fldrep.syntax import local_files, tree_digest, tree_of
 
 # Packages and modules of many declarations, each for other jobs: of these only the definitions that are reached count.
 BY_NAME = ("fldrep.config", "fldrep.plan", "fldrep.storage.places")
@@ -32,22 +35,55 @@ WORDS: dict[str, tuple[frozenset[int], frozenset[str]]] = {
 }
 
 
-@cache
-def code_digest(*modules: str) -> str:
-    """Digest of the given modules and of every module of this package they import, directly or not.
+def code_digest(*parts: str | Entry) -> str:
+    """Digest of modules and registry entries, and of every module of this package they import, directly or not.
 
     Any change of the syntax tree counts, but for words: comments, docstrings, layout, what `WORDS` lists, the text of
     errors. (So an older file keeps the older meaning of a column in its schema.) Nor do fields of settings count, as a
     job is told their values as JSON; the methods of these sections, and the functions that a job calls, do.
-    Returns 16 hex digits.
+    Of an entry outside of this package the whole tree of its file counts, and of the files beside it that it imports;
+    where these lie does not. Returns 16 hex digits.
 
     >>> code_digest("fldrep.seeds") == code_digest("fldrep.seeds")
     True
     """
+    modules = [part for part in parts if isinstance(part, str)]
+    entries = [part for part in parts if isinstance(part, Entry)]
+    outside = sorted({one.file for one in entries if not one.is_built_in})
+    modules += [one.module for one in entries if one.is_built_in]
+    return _digest(frozenset(modules), tuple(outside))
+
+
+@cache
+def _digest(modules: frozenset[str], outside: tuple[Path, ...]) -> str:
     digest = hashlib.sha256()
-    for place in sorted(reached(*modules)):
+    for place in sorted(reached(*modules, *(name for path in outside for name in _imports_of_file(path)))):
         digest.update(f"{place}\n{_syntax(place)}\n".encode())
+    for tree in sorted(map(tree_digest, outside)):
+        digest.update(f"{tree}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _imports_of_file(path: Path) -> list[str]:
+    """Places of this package that a file outside of it, or a local file that it imports, takes something from."""
+    trees = [tree_of(one) for one in (path, *local_files(path))]
+    imported = [place for tree in trees for places in _names_imported(tree).values() for place in places]
+    return imported + [place for tree in trees for place in _taken_from_face(tree)]
+
+
+def _taken_from_face(tree: ast.Module) -> list[str]:
+    """Places behind `fldrep.NAME` and `from fldrep import NAME`."""
+    nodes = [*ast.walk(tree)]
+    aliases = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    tops = {alias.asname or alias.name for alias in aliases if alias.name == "fldrep"}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "fldrep"]
+    names = {alias.name for node in froms for alias in node.names}
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and _dotted(node.value) in tops}
+    return [place for name in sorted(names & FACE.keys()) for place in _places(FACE[name], name) if _is_place(place)]
+
+
+def _is_place(place: str) -> bool:
+    return place.startswith("fldrep.") and _path(place.partition(":")[0]) is not None
 
 
 def reached(*modules: str) -> set[str]:
@@ -90,17 +126,11 @@ def _tree(module: str) -> ast.Module:
     path = _path(module)
     if path is None:
         raise ModuleNotFoundError(f"no module {module} in {PACKAGE}")
-    return _Bare().visit(ast.parse(path.read_text()))
+    return _Bare().visit(tree_of(path))
 
 
 class _Bare(ast.NodeTransformer):
     """Takes words out of a tree, and the fields out of each section, whose annotations go to its `told`."""
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return super().generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         node.told = []
@@ -162,8 +192,12 @@ def _imports(module: str) -> tuple[str, ...]:
 @cache
 def _imported_names(module: str) -> dict[str, tuple[str, ...]]:
     """The places of this package behind each name that a module imports, anywhere in its text."""
+    return _names_imported(_tree(module))
+
+
+def _names_imported(tree: ast.Module) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             given = {alias.asname or alias.name: (alias.name,) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -171,8 +205,7 @@ def _imported_names(module: str) -> dict[str, tuple[str, ...]]:
         else:
             continue
         for name, places in given.items():
-            inside = (one for one in places if one.startswith("fldrep.") and _path(one.partition(":")[0]))
-            found[name] = (*found.get(name, ()), *inside)
+            found[name] = (*found.get(name, ()), *filter(_is_place, places))
     return found
 
 

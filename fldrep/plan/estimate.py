@@ -13,7 +13,6 @@ from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
 from fldrep.plan.calibration import Unit, attack_section, calibrated
 from fldrep.plan.grid import Grid, grid_of
-from fldrep.plan.jobs import train_job
 from fldrep.storage.places import Block, Run
 
 # Files of a job: outputs, a note of Snakemake's for each, and a log; but for data also a benchmark.
@@ -124,7 +123,7 @@ class _Units:
 
 
 def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, float]) -> float:
-    settings, clients = train_job(config, run).train, config.partitions[run.partition].clients
+    settings, clients = config.train[run.model], config.partitions[run.partition].clients
     _, _, train_images, test_images = SIZES[run.dataset]
     a_round = max(1, round(settings.fraction * clients)) * train_images / clients * settings.local_epochs
     _, local, test, _ = (costs[unit] for unit in units.training(run))

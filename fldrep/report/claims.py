@@ -105,12 +105,11 @@ CLAIMED: dict[str, Claim] = {
 }
 
 
-def claims_table(tables: Tables, config_file: str) -> pd.DataFrame:
+def claims_table(tables: Tables, command: str) -> pd.DataFrame:
     """Every claim, a row a cell, by `tables.claims`; a claim without a cell has one row that says so.
 
-    Args: config_file: the config's path, for the command that rebuilds a row.
+    Args: command: what makes the rows again.
     """
-    command = f"snakemake --cores all reports/{tables.config.name}/claims.parquet --configfile {config_file}"
     rows = []
     for name, claim in CLAIMED.items():
         findings = claim.judge(tables) or [Finding(NOT_TESTABLE, "this config has no cell for it")]
@@ -163,10 +162,13 @@ def model_words(settings: ModelSettings) -> str:
     return f"{settings.architecture} of {own}" if own else settings.architecture
 
 
-def write_claims(config: Config, paths: Mapping[str, Path], config_file: str, out_table: Path, out_page: Path) -> None:
-    """Judge every claim and write the table and its page. Args: paths: a Parquet file for each table of `Tables`."""
+def write_claims(config: Config, paths: Mapping[str, Path], command: str, out_table: Path, out_page: Path) -> None:
+    """Judge every claim and write the table and its page.
+
+    Args: paths: a Parquet file for each table of `Tables`; command: what makes both again.
+    """
     tables = Tables(config, **{name: table.read(paths[name]) for name, table in FINAL.items()})
-    table = claims_table(tables, config_file)
+    table = claims_table(tables, command)
     CLAIMS.write(table, out_table)
     with atomic_write(out_page) as beside:
         beside.write_text(claims_page(config.name, table), encoding="utf-8")

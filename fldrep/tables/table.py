@@ -1,23 +1,21 @@
 """Parquet tables: every column's type, unit and meaning, declared once. Figures and the page read only these tables.
 
-Importing this module does not import torch."""
+Importing this module imports no other package: the workflow is read with the names of the tables."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 
-TYPES = {
-    "str": pa.string(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-}
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+TYPES = {"str": "string", "int": "int64", "float": "float64", "bool": "bool"}  # as Arrow calls them
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,20 @@ class Table:
 
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema, each field with its unit and meaning, the table with its name and version."""
-        fields = [pa.field(c.name, TYPES[c.type], c.null, {"unit": c.unit, "meaning": c.meaning}) for c in self.columns]
+        import pyarrow as pa
+
+        fields = [
+            pa.field(c.name, pa.type_for_alias(TYPES[c.type]), c.null, {"unit": c.unit, "meaning": c.meaning})
+            for c in self.columns
+        ]
         return pa.schema(fields, {"fldrep_table": self.name, "fldrep_version": str(self.version)})
 
     def write(self, rows: pd.DataFrame | list[dict], path: Path | str) -> None:
         """Write rows atomically. Errors: `DataError` naming the column that is missing, unknown or of another type."""
+        import pandas as pd
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         frame = pd.DataFrame(rows, columns=None if len(rows) else self.names)
         missing = [name for name in self.names if name not in frame]
         unknown = [name for name in frame if name not in self.names]
@@ -69,6 +76,9 @@ class Table:
 
     def read(self, path: Path | str) -> pd.DataFrame:
         """Read a table written by `write`. Errors: `DataError` naming the file and what is wrong with it."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             with pq.ParquetFile(path) as file:  # one file: names of folders add no columns
                 table = file.read()
@@ -84,9 +94,9 @@ class Table:
         if missing:
             raise DataError(f"{path}: missing columns {missing}")
         for column in self.columns:
-            stored = table.schema.field(column.name).type
-            if stored != TYPES[column.type]:
-                raise DataError(f"{path}: column {column.name} holds {stored}, expected {TYPES[column.type]}")
+            stored, expected = table.schema.field(column.name).type, pa.type_for_alias(TYPES[column.type])
+            if stored != expected:
+                raise DataError(f"{path}: column {column.name} holds {stored}, expected {expected}")
             if not column.null and table[column.name].null_count:
                 raise DataError(f"{path}: column {column.name} has empty cells, expected none")
         return table.select(self.names).to_pandas()

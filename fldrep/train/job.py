@@ -30,9 +30,9 @@ def train_run(
     training: Path,
     checkpoints: Path,
     code: str = "",
-    workers: int = 1,
+    threads: int = 1,
 ) -> None:
-    """Train one run of the grid; if killed, the next call goes on from what is kept beside the outputs."""
+    """Train one run of the grid, `threads` clients at a time; if killed, the next call goes on from what is kept."""
     data = ImageSet.read(images).with_tests(job.train.test_images)
     resume = checkpoints.with_name(f"{checkpoints.stem}.resume.safetensors")
     trained = train(
@@ -44,7 +44,7 @@ def train_run(
         normalisation=input_of(run, job.model, data),
         identity=(run.dataset, run.model, run.partition, run.seed),
         defense_name=run.defense,
-        workers=workers,
+        workers=threads,
         progress=lambda row: print(progress_line(row, job.train.rounds), flush=True),
         resume=resume,
         code=code,

@@ -11,7 +11,7 @@ from fldrep.tables.shards import SHARDS
 from fldrep.theory.accounting import accounting_rows
 
 
-def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, out: Path, code: str = "") -> None:
+def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, accounting: Path, code: str = "") -> None:
     """Table `accounting` of one training run, from its settings alone."""
     model = model_for(run, job.model, ImageSet.read(images))
     rows = accounting_rows(
@@ -23,4 +23,4 @@ def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, out
         delta=job.accounting.delta,
     )
     shared = {**run.columns(job.defense), "clip": getattr(job.defense, "clip", None), "code": code}
-    ACCOUNTING.write([{**shared, **row} for row in rows], out)
+    ACCOUNTING.write([{**shared, **row} for row in rows], accounting)

@@ -27,7 +27,7 @@ def certificate_job(
     images: Path,
     checkpoints: Path,
     reconstructions: Path,
-    out: Path,
+    certificate: Path,
     code: str = "",
 ) -> None:
     """Table `certificate` of one attack job's reconstructions.
@@ -50,7 +50,7 @@ def certificate_job(
     rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box)
     names = {"round": where.round, "update_kind": where.update_kind, "attack": where.attack}
     shared = {**run.columns(job.defense), **names, "code": code}
-    CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], out)
+    CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], certificate)
 
 
 def kept_features(model: Model, images: Tensor, labels: Tensor, defense: Defense) -> Tensor:

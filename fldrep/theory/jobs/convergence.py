@@ -18,7 +18,7 @@ from fldrep.theory.convergence import convergence_rows
 
 
 def convergence_job(
-    split: Split, settings: ConvergenceSettings, images: Path, shards: Path, out: Path, code: str = ""
+    split: Split, settings: ConvergenceSettings, images: Path, shards: Path, convergence: Path, code: str = ""
 ) -> None:
     """Table `convergence`: softmax regression on pixels of the first clients' first images, averaged over squares.
 
@@ -42,7 +42,7 @@ def convergence_job(
         repetitions=settings.repetitions,
         batch_size=settings.batch_size,
     )
-    CONVERGENCE.write([{**vars(split), **row, "code": code} for row in rows], out)
+    CONVERGENCE.write([{**vars(split), **row, "code": code} for row in rows], convergence)
 
 
 def masks_of(rates: list[float]) -> dict[str, tuple[str, float]]:

@@ -11,7 +11,7 @@ from fldrep.errors import DataError
 from fldrep.models.checkpoint import input_of
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
-from fldrep.storage.places import Run
+from fldrep.storage.places import Checkpoint, Run
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
 from fldrep.theory.jobs.checkpoint import model_at
@@ -19,13 +19,14 @@ from fldrep.theory.leakage import leakage_rows
 
 
 def leakage_job(
-    run: Run, round: int, job: LeakageJob, images: Path, shards: Path, checkpoints: Path, out: Path, code: str = ""
+    where: Checkpoint, job: LeakageJob, images: Path, shards: Path, checkpoints: Path, leakage: Path, code: str = ""
 ) -> None:
     """Table `leakage` of one checkpoint. A batch is of one client's images, and smaller ones are its beginnings.
 
     Clients and images are drawn by data set, partition, batch and seed: every model, defense and round meets the same.
     Errors: `DataError` where no client holds a batch.
     """
+    run, round = where.run, where.round
     data, settings = ImageSet.read(images), job.leakage
     model = model_at(run, round, job.model, data, checkpoints)
     to_input = input_of(run, job.model, data).to_input
@@ -45,7 +46,7 @@ def leakage_job(
         noise=lambda batch, size: generator("leakage noise", *vars(run).values(), round, batch, size),
     )
     shared = {**run.columns(job.defense), "round": round, "code": code}
-    LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], out)
+    LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], leakage)
 
 
 def client_batch(held: pd.DataFrame, run: Run, batch: int, most: int, path: Path) -> tuple[int, Tensor]:

@@ -1,0 +1,62 @@
+"""Values of a config that come from the command line (`snakemake --config KEY=VALUE ...`), with their types.
+
+Snakemake reads a nested value, such as `'attacks={"gs": {"iterations": 24000}}'`, without types: what is in it arrives
+as text. Text in a YAML file is text, and is refused where a number is wanted; so the two are told apart.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+def with_types(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose nested values from the command line are typed as YAML types them; a new one.
+
+    Args: given: what the command line said, as Snakemake read it; it is part of the config already, and has typed
+    values that are not nested.
+
+    >>> with_types({"name": "x", "engine": {"block": "1", "chunk": "2"}}, {"engine": {"chunk": "2"}})
+    {'name': 'x', 'engine': {'block': '1', 'chunk': 2}}
+    """
+    nested = {key: value for key, value in given.items() if isinstance(value, Mapping | list) and key in config}
+    return {**config, **{key: _typed(config[key], value) for key, value in nested.items()}}
+
+
+def _typed(value: Any, given: Any) -> Any:
+    """A value, of which `given` came from the command line."""
+    if isinstance(given, Mapping) and isinstance(value, Mapping):
+        return {**value, **{key: _typed(value[key], one) for key, one in given.items() if key in value}}
+    if isinstance(given, list):
+        return [_typed(one, one) for one in given]
+    return as_yaml(given) if isinstance(given, str) else given
+
+
+def as_yaml(text: str) -> Any:
+    """What a word of YAML stands for.
+
+    >>> [as_yaml(text) for text in ("24000", "1.0e-4", "true", "gs")]
+    [24000, 0.0001, True, 'gs']
+    """
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    try:
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    except (yaml.YAMLError, ValueError):  # such as a date that is none
+        return text
+
+
+def as_arguments(given: Mapping[str, Any]) -> str:
+    """What the command line said, `--config` included, quoted for a shell; empty where it said nothing.
+
+    >>> as_arguments({"name": "photo-gpu", "seeds": ["0", "1"]})
+    "--config name=photo-gpu 'seeds=[0, 1]'"
+    """
+    words = {
+        key: json.dumps(_typed(value, value)) if isinstance(value, Mapping | list) else value
+        for key, value in given.items()
+    }
+    pairs = [f"{key}={'' if value is None else value}" for key, value in words.items()]
+    return shlex.join(["--config", *pairs]) if pairs else ""

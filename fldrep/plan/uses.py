@@ -1,0 +1,82 @@
+"""Which registry entries the sections of a config are made of, and so whose code a job runs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from fldrep import registry
+from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
+from fldrep.config.defenses import DEFENSE_MODULES, DefenseSettings
+from fldrep.config.models import ModelSettings
+from fldrep.config.whole import Config
+from fldrep.storage.places import Block, Checkpoint, Run
+
+Used = Iterable[tuple[str, str]]  # kinds and names of entries
+MODULES = {"defense": DEFENSE_MODULES, "preset": ATTACK_MODULES}  # of what is no registry entry
+
+
+def code_of(kind: str, name: str) -> Sequence[str | registry.Entry]:
+    """Where the code of an entry is, as `plan.digest.code_digest` takes it."""
+    if kind in registry.ROOMS and name in registry.entries(kind):
+        return [registry.entry(kind, name)]
+    if kind == "figure":
+        return [f"fldrep.figures.{name}"]
+    return [MODULES[kind][name]] if kind in MODULES else []
+
+
+def by_defense(settings: DefenseSettings) -> Used:
+    """What a defense is made of."""
+    yield "defense", settings.method
+
+
+def by_model(settings: ModelSettings) -> Used:
+    """What a network is made of."""
+    yield "model", settings.architecture
+
+
+def by_attack(settings: AttackSettings) -> Used:
+    """What an attack is made of."""
+    yield "preset", settings.preset
+
+
+def by_metrics() -> Used:
+    """What judges reconstructions: all there is."""
+    yield from (("metric", name) for name in registry.entries("metric"))
+
+
+def by_run(config: Config, run: Run) -> Used:
+    """What a training run is made of."""
+    yield from by_model(config.models[run.model])
+    yield from by_defense(config.defenses[run.defense])
+
+
+def by_run_of(config: Config, where: Checkpoint | Block) -> Used:
+    """What the training run behind a checkpoint or an attack job is made of."""
+    yield from by_run(config, where.run)
+
+
+def by_block(config: Config, block: Block) -> Used:
+    """What an attack job is made of."""
+    yield from by_run(config, block.run)
+    yield from by_attack(config.attacks[block.attack])
+
+
+def by_config(config: Config) -> Used:
+    """What all sections of a config are made of, each entry once."""
+    yield from dict.fromkeys(_by_sections(config))
+
+
+def _by_sections(config: Config) -> Iterator[tuple[str, str]]:
+    yield from (("dataset", name) for entry in config.grid for name in entry.datasets)
+    for model in config.models.values():
+        yield from by_model(model)
+    for defense in config.defenses.values():
+        yield from by_defense(defense)
+    for attack in config.attacks.values():
+        yield from by_attack(attack)
+    yield from by_metrics()
+
+
+def told_of(config: Config) -> list[dict]:
+    """What `registry.tell` takes for the entries that a config uses and that are not built in."""
+    return registry.told_of(
+        one for one in by_config(config) if one[0] in registry.ROOMS and one[1] in registry.entries(one[0])
+    )
