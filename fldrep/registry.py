@@ -173,6 +173,11 @@ def _load_installed() -> None:
             raise ConfigError(f"plug-in {point.name!r} ({point.value}): {_line(error)}") from error
 
 
+def added() -> list[Entry]:
+    """The entries of all kinds that are not built in."""
+    return [one for kind in ROOMS for one in entries(kind).values() if not one.is_built_in]
+
+
 PLAIN = (str, int, float, bool, type(None))
 
 

@@ -173,19 +173,19 @@ def way_of(settings: AttackSettings) -> str:
 def modules_of(settings: AttackSettings) -> list[str]:
     """The modules whose code an attack runs, by name: a job depends on these and on what they import."""
     found = {way_of(settings)}.union(*map(modules_of, members_of(settings).values()))
-    return sorted(found | {entry.module for entry in _entries(settings)})
+    return sorted(found | {registry.entry(*one).module for one in parts_of(settings)})
 
 
-def _entries(settings: AttackSettings) -> list[registry.Entry]:
+def parts_of(settings: AttackSettings) -> list[tuple[str, str]]:
+    """The kinds and names of the entries that an attack is made of; of an ensemble, without its members."""
     used = [("objective", settings.objective), ("optimiser", settings.optimiser)]
-    used += [("regulariser", name) for name in weights_of(settings)]
-    return [registry.entry(*one) for one in used]
+    return used + [("regulariser", name) for name in weights_of(settings)]
 
 
 def _needs_of(settings: AttackSettings) -> list[str]:
     """What the parts of an attack ask for. An ensemble asks for nothing: a member that is refused is left out."""
     found = NEEDS_THROUGH_MASK if settings.through_mask else NEEDS_OF_COMPARED[settings.compares]
-    found = [*found, *(need for entry in _entries(settings) for need in entry.words.get("needs", []))]
+    found = [*found, *(need for one in parts_of(settings) for need in registry.entry(*one).words.get("needs", []))]
     return list(dict.fromkeys(found if settings.repeats is None else [*found, "noise"]))
 
 

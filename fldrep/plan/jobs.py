@@ -4,6 +4,7 @@ The rules of the workflow take their commands, settings and digests from here, a
 Importing this module imports neither torch nor the code of a job.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
@@ -16,6 +17,7 @@ from fldrep.config.partitions import PartitionSettings
 from fldrep.config.section import Section
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.config.whole import Config
+from fldrep.errors import ConfigError
 from fldrep.plan import uses
 from fldrep.plan.grid import Grid
 from fldrep.registry import Entry
@@ -107,7 +109,7 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
     return AttackJob(
         model=config.models[block.run.model],
         defense=config.defenses[block.run.defense],
-        update=config.updates[block.update],
+        update=config.updates[block.update_kind],
         attack=config.attacks[block.attack],
         engine=config.engine,
         targets=grid.targets_of(block),
@@ -154,6 +156,17 @@ def without_places(config: Config) -> Config:
     return config.model_copy(update={"data": DataSettings(photo=config.data.photo), "plugins": names})
 
 
+WILDCARD = re.compile(r"\{\s*\w+\s*(,.*)?\}")  # as Snakemake sees one in a path
+
+
+def refuse_wildcards(config: Config) -> None:
+    """Refuse a user's file that jobs read under a name that cannot be told to Snakemake. Errors: `ConfigError`."""
+    named = {"data.photo.path": config.data.photo.path} if config.data.photo else {}
+    for key, path in named.items():
+        if WILDCARD.search(path):
+            raise ConfigError(f"{key}: {path!r}: Snakemake takes a word in braces for a wildcard; rename the file")
+
+
 # The rows -------------------------------------------------------------------------------------------------------------
 
 TABLES = {name: places.final_table(name) for name in FINAL}
@@ -165,10 +178,11 @@ JOBS = {
         Job(
             "data",
             "Fetch, check and store a data set.",
-            "fldrep.data.job:data_job",
+            "fldrep.data.jobs.images:data_job",
             of=DataSet,
             section=DataJob,
             settings=data_job,
+            found={"photo": []},  # the user's own file, for the data set of that name
             outputs={"images": places.IMAGES},
             told={
                 "places": Told("{params.places:q}", str, "the config's section `data` as JSON: where files are found")
@@ -178,7 +192,7 @@ JOBS = {
         Job(
             "partition",
             "Split the training images of a data set among clients.",
-            "fldrep.data.job:partition_job",
+            "fldrep.data.jobs.partition:partition_job",
             of=Split,
             section=PartitionSettings,
             settings=lambda config, grid, split: config.partitions[split.partition],
@@ -294,7 +308,7 @@ JOBS = {
         Job(
             "claims",
             "Judge the claims of the paper and of this audit on the final tables.",
-            "fldrep.report.job:claims_job",
+            "fldrep.report.jobs.claims:claims_job",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES,
@@ -305,7 +319,7 @@ JOBS = {
         Job(
             "report",
             "Write the page: one self-contained file.",
-            "fldrep.report.job:report_job",
+            "fldrep.report.jobs.page:report_job",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE]},

@@ -18,6 +18,7 @@ import psutil
 
 from fldrep.atomic import BESIDE
 from fldrep.errors import FLDRepError
+from fldrep.storage.places import FORMER
 
 MARK = "FLDREP_RUN"
 WAIT_S = 60  # for what was told to end
@@ -61,6 +62,17 @@ def clear(path: Path, host: str, outputs: Sequence[str]) -> list[str]:
     for one in left:
         one.unlink()
     return done + [f"removed {one.relative_to(folder)}" for one in left]
+
+
+def former_results(results: Path) -> list[str]:
+    """A line for a person where a folder such as `results/demo` holds files that only earlier versions read."""
+    found = [path for pattern in FORMER for path in results.glob(pattern)]
+    if not found:
+        return []
+    return [
+        f"{results}: {len(found)} files of an earlier version, such as {found[0].relative_to(results)}, are not read; "
+        "what this version makes lies beside them, and they may be deleted"
+    ]
 
 
 def end_processes(path: Path) -> list[int]:

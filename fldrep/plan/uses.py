@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from fldrep import registry
-from fldrep.config.attacks import ATTACK_MODULES, AttackSettings
-from fldrep.config.defenses import DEFENSE_MODULES, DefenseSettings
+from fldrep.config.attacks import AttackSettings, members_of, parts_of, way_of
+from fldrep.config.defenses import DefenseSettings
 from fldrep.config.models import ModelSettings
 from fldrep.config.whole import Config
 from fldrep.storage.places import Block, Checkpoint, Run
 
-Used = Iterable[tuple[str, str]]  # kinds and names of entries
-MODULES = {"defense": DEFENSE_MODULES, "preset": ATTACK_MODULES}  # of what is no registry entry
+Used = Iterable[tuple[str, str]]  # kinds and names of entries; of the kind `module`, a module of the package
 
 
 def code_of(kind: str, name: str) -> Sequence[str | registry.Entry]:
@@ -19,7 +18,7 @@ def code_of(kind: str, name: str) -> Sequence[str | registry.Entry]:
         return [registry.entry(kind, name)]
     if kind == "figure":
         return [f"fldrep.figures.{name}"]
-    return [MODULES[kind][name]] if kind in MODULES else []
+    return [name] if kind == "module" else []
 
 
 def by_defense(settings: DefenseSettings) -> Used:
@@ -34,7 +33,9 @@ def by_model(settings: ModelSettings) -> Used:
 
 def by_attack(settings: AttackSettings) -> Used:
     """What an attack is made of."""
-    yield "preset", settings.preset
+    for one in (settings, *members_of(settings).values()):
+        yield "module", way_of(one)
+        yield from parts_of(one)
 
 
 def by_metrics() -> Used:

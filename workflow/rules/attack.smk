@@ -18,12 +18,8 @@ rule attack:
         runtime=720,
         gpu=gpus_wanted,
     params:
-        settings=attack_settings,
-        code=attack_code,
+        settings=settings_of("attack"),
+        code=code_of("attack"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep attack --dataset {wildcards.dataset} --model {wildcards.model} "
-        "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --update-kind {wildcards.update_kind} --attack {wildcards.attack} "
-        "--block {wildcards.block} --settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
-        "--checkpoints {input.checkpoints:q} --attack-runs {output.attack_runs:q} "
-        "--reconstructions {output.reconstructions:q} --code {params.code} > {log:q} 2>&1"
+        command("attack")

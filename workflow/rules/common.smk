@@ -1,100 +1,98 @@
 # What all rules share: the package, the config as a grid of jobs, and where results lie.
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-SOURCE = Path(workflow.basedir).parent
-sys.path.insert(0, str(SOURCE))
+# The package is beside this file's folder, also where another workflow uses this one as a module; else it is installed.
+HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+sys.path.insert(0, str(HERE.parents[1]))
 
-from fldrep import registry
-from fldrep.config.attacks import modules_of
 from fldrep.config.data import PHOTO
-from fldrep.config.reading import parse_config, stable_json
+from fldrep.config.docs import config_schema
+from fldrep.config.documents import refuse_keys_given_twice
+from fldrep.config.overrides import as_arguments, with_types
+from fldrep.config.reading import parse_config, plugin_files, stable_json
 from fldrep.errors import FLDRepError
 from fldrep.figures import figures_of
 from fldrep.machine.devices import gpus_visible
-from fldrep.machine.origin import share_package
+from fldrep.machine.origin import PACKAGE, share_package
 from fldrep.plan.digest import code_digest, text_digest
 from fldrep.plan.estimate import estimate
 from fldrep.plan.grid import grid_of, summary
-from fldrep.plan import jobs
-from fldrep.plan.leftovers import claim_workdir
+from fldrep.plan.jobs import JOBS, TABLES, refuse_wildcards
+from fldrep.plan.leftovers import claim_workdir, former_results
+from fldrep.plan.uses import told_of
+from fldrep.registry import added, load_plugins
 from fldrep.storage import places
 from fldrep.storage.cache import share_cache
-from fldrep.storage.places import Block, Run
 from snakemake.exceptions import WorkflowError
 
+# Files given on the command line, or named in a Snakefile.
+CONFIG_FILES = [
+    Path(path) for path in (*workflow.overwrite_configfiles, *workflow.configfiles)
+]
+GIVEN = workflow.config_settings.config  # by --config
+
 try:
-    CONFIG = parse_config(config)
+    refuse_keys_given_twice(CONFIG_FILES)
+    RAW = with_types(config, GIVEN)
+    PLUGINS = plugin_files(RAW, [path.resolve().parent for path in CONFIG_FILES])
+    load_plugins(PLUGINS)
+    CONFIG = parse_config(RAW)
     GRID = grid_of(CONFIG)
+    refuse_wildcards(CONFIG)
 except FLDRepError as error:
     raise WorkflowError(str(error)) from None
+
+# What a config may hold: stored for what is built in, and made anew where something was added.
+SCHEMA = "schemas/config.schema.json"
+if added():
+    SCHEMA = str(workflow.snakemake_tmp_dir / "config.schema.json")
+    Path(SCHEMA).write_text(json.dumps(config_schema()))
 
 RESULTS = f"results/{CONFIG.name}"
 REPORTS = f"reports/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 
-(
-    IMAGES,
-    SHARDS,
-    TRAINING,
-    CHECKPOINTS,
-    ATTACK_RUNS,
-    RECONSTRUCTIONS,
-    LEAKAGE,
-    CERTIFICATE,
-    CONVERGENCE,
-    ACCOUNTING,
-) = (
-    f"{RESULTS}/{pattern}"
-    for pattern in (
-        places.IMAGES,
-        places.SHARDS,
-        places.TRAINING,
-        places.CHECKPOINTS,
-        places.ATTACK_RUNS,
-        places.RECONSTRUCTIONS,
-        places.LEAKAGE,
-        places.CERTIFICATE,
-        places.CONVERGENCE,
-        places.ACCOUNTING,
-    )
-)
+IMAGES = f"{RESULTS}/{places.IMAGES}"
+SHARDS = f"{RESULTS}/{places.SHARDS}"
+TRAINING = f"{RESULTS}/{places.TRAINING}"
+CHECKPOINTS = f"{RESULTS}/{places.CHECKPOINTS}"
+ATTACK_RUNS = f"{RESULTS}/{places.ATTACK_RUNS}"
+RECONSTRUCTIONS = f"{RESULTS}/{places.RECONSTRUCTIONS}"
+LEAKAGE = f"{RESULTS}/{places.LEAKAGE}"
+CERTIFICATE = f"{RESULTS}/{places.CERTIFICATE}"
+CONVERGENCE = f"{RESULTS}/{places.CONVERGENCE}"
+ACCOUNTING = f"{RESULTS}/{places.ACCOUNTING}"
+FINAL_TABLES = {name: f"{RESULTS}/{path}" for name, path in TABLES.items()}
+GALLERY = f"{RESULTS}/{places.GALLERY}"
+FIGURE = f"{REPORTS}/{places.FIGURE}"
+FIGURES = [FIGURE.format(figure=name) for name in figures_of(CONFIG)]
+CLAIMS = f"{REPORTS}/{places.CLAIMS}"
+CLAIMS_PAGE = f"{REPORTS}/{places.CLAIMS_PAGE}"
+REPORT = f"{REPORTS}/{places.REPORT}"
 
 # A run that was killed leaves jobs and locks; the next one, but for a dry run, clears them.
-if workflow.is_main_process and not workflow.output_settings.dryrun:
+if workflow.is_main_process:
+    folders = [workflow.modifier.modify_path(one) for one in (RESULTS, REPORTS)]
+    said = former_results(Path(folders[0]))
     try:
-        for line in claim_workdir(Path.cwd(), [RESULTS, REPORTS]):
-            print(line, file=sys.stderr)
+        if not workflow.output_settings.dryrun:
+            said += claim_workdir(Path.cwd(), folders)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
-# What claims are judged on and the page shows, and the config as a command names it in the workflow's folder.
-CLAIM_TABLES = (
-    "attacks",
-    "training",
-    "leakage",
-    "certificate",
-    "convergence",
-    "accounting",
-)
-FROM = Path((workflow.overwrite_configfiles or [SOURCE / "config/config.yaml"])[0])
-CONFIG_FILE = (
-    FROM.resolve().relative_to(SOURCE)
-    if FROM.resolve().is_relative_to(SOURCE)
-    else FROM.name
-)
+    for line in said:
+        print(line, file=sys.stderr)
 
 # The package is found from any working directory, and in a rule's own environment.
 share_package()
 share_cache(CONFIG.data.cache)
 
-# Where the files of data sets are found: told to the command, but no param, as what is found is the same everywhere.
-PLACES = stable_json(CONFIG.data.model_copy(update={"photo": None}))
-
-
-# What the page is written with beside its code: a sentence for each figure (where its command looks), and the template.
-CAPTIONS = SOURCE / "workflow" / "report"
-TEMPLATES = SOURCE / "fldrep" / "report" / "templates"
+# What the pages are written with beside their code: a sentence for each figure, and the templates.
+CAPTIONS = PACKAGE.parent / "workflow" / "report"
+TEMPLATES = PACKAGE / "report" / "templates"
 
 
 wildcard_constraints:
@@ -109,62 +107,68 @@ wildcard_constraints:
     block=r"\d+",
 
 
-def run_of(wildcards):
-    """The training run that wildcards name."""
-    return Run(
-        wildcards.dataset,
-        wildcards.model,
-        wildcards.partition,
-        wildcards.defense,
-        int(wildcards.seed),
+def command(name):
+    """The shell command of a job."""
+    return JOBS[name].command()
+
+
+def settings_of(name):
+    """What a job depends on, as JSON: a function of its wildcards."""
+    job = JOBS[name]
+    return lambda wildcards: stable_json(
+        job.settings(CONFIG, GRID, job.where(wildcards))
     )
 
 
-def data_settings(wildcards):
-    """What the images of a data set depend on, as JSON."""
-    return stable_json(jobs.data_job(CONFIG, wildcards.dataset))
+def code_of(name):
+    """The digest of what a job runs: a function of its wildcards."""
+    job = JOBS[name]
+    return lambda wildcards: code_digest(*job.code(CONFIG, job.where(wildcards)))
+
+
+def untracked(value):
+    """A parameter whose change reruns nothing: Snakemake compares none that may be made from outputs."""
+    return lambda wildcards, output: value
+
+
+# Where the files of data sets and plug-ins are found; what is found there is the same everywhere.
+DATA_PLACES = untracked(stable_json(CONFIG.data.model_copy(update={"photo": None})))
+PLUGIN_FILES = untracked(
+    shlex.join(["--plugins", *map(str, PLUGINS)]) if PLUGINS else ""
+)
+
+
+def plugin_words(wildcards):
+    """What jobs that cannot load plug-ins are told of them."""
+    told = told_of(CONFIG)
+    return shlex.join(["--plugins", json.dumps(told, sort_keys=True)]) if told else ""
+
+
+def figure_caption(wildcards, output):
+    """The sentences under a figure in Snakemake's own report; untracked."""
+    return (CAPTIONS / f"{wildcards.figure}.rst").read_text()
 
 
 def photo_file(wildcards):
     """The user's file behind the data set `photo`; the others are fetched."""
-    return CONFIG.data.photo.path if wildcards.dataset == PHOTO else []
+    return local(CONFIG.data.photo.path) if wildcards.dataset == PHOTO else []
 
 
-def train_settings(wildcards):
-    """What a training run depends on, as JSON."""
-    return stable_json(jobs.train_job(CONFIG, run_of(wildcards)))
+def rebuild_command(path):
+    """What makes a file again, as typed in the workflow's folder."""
+    given = workflow.overwrite_configfiles or workflow.configfiles
+    files = [shown_path(Path(one).resolve()) for one in given]
+    target = workflow.modifier.modify_path(path)
+    words = ["snakemake", "--cores", "all", target, "--configfile", *files]
+    return f"{shlex.join(words)} {as_arguments(GIVEN)}".strip()
 
 
-def block_of(wildcards):
-    """The attack job that wildcards name."""
-    return Block(
-        run_of(wildcards),
-        int(wildcards.round),
-        wildcards.update_kind,
-        wildcards.attack,
-        int(wildcards.block),
-    )
-
-
-def attack_settings(wildcards):
-    """What an attack job depends on, as JSON."""
-    return stable_json(jobs.attack_job(CONFIG, GRID, block_of(wildcards)))
-
-
-def attack_code(wildcards):
-    """Digest of what an attack job runs: the job itself, the attack's parts and the defense."""
-    parts = modules_of(CONFIG.attacks[wildcards.attack])
-    return code_under_defense("fldrep.attack.job", *parts)(wildcards)
-
-
-def code_under_defense(*modules):
-    """Digest of modules and of the defense of a run, as a function of wildcards."""
-
-    def code(wildcards):
-        method = CONFIG.defenses[wildcards.defense].method
-        return code_digest(*modules, registry.entry("defense", method).module)
-
-    return code
+def shown_path(path):
+    """A path inside the workflow's folder or the working directory; of one elsewhere, the name, as it may be private."""
+    for folder in (PACKAGE.parent, Path.cwd()):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return path.name
 
 
 def gpus_wanted(wildcards):
@@ -177,10 +181,11 @@ def announcement(measuring):
     """The grid in a line, and what it costs in another; measuring takes some seconds, once a machine and code."""
     # Cores here, or jobs at once on a cluster.
     at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes
-    command = ["estimate", "--settings", stable_json(CONFIG), "--cores", at_once]
+    asked = ["estimate", "--settings", stable_json(CONFIG), "--cores", at_once]
+    asked += [word for path in PLUGINS for word in ("--plugins", path)]
     if measuring:
         told = subprocess.run(
-            [sys.executable, "-m", "fldrep", *map(str, command), "--within", "5"],
+            [sys.executable, "-m", "fldrep", *map(str, asked), "--within", "5"],
             capture_output=True,
             text=True,
         )

@@ -2,7 +2,7 @@ rule data:
     input:
         photo=photo_file,
     output:
-        IMAGES,
+        images=IMAGES,
     log:
         f"{LOGS}/data/{{dataset}}.log",
     conda:
@@ -12,18 +12,19 @@ rule data:
         mem_mb=3500,
         runtime=30,
     params:
-        settings=data_settings,
-        code=code_digest("fldrep.data.datasets"),
+        settings=settings_of("data"),
+        code=code_of("data"),
+        places=DATA_PLACES,
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep data --dataset {wildcards.dataset} --settings {params.settings:q} "
-        "--places {PLACES:q} --out {output:q} > {log:q} 2>&1"
+        command("data")
 
 
 rule partition:
     input:
-        IMAGES,
+        images=IMAGES,
     output:
-        SHARDS,
+        shards=SHARDS,
     log:
         f"{LOGS}/data/{{dataset}}/{{partition}}/seed-{{seed}}.log",
     conda:
@@ -33,13 +34,8 @@ rule partition:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=lambda wildcards: stable_json(CONFIG.partitions[wildcards.partition]),
-        code=code_digest(
-            "fldrep.data.partition",
-            "fldrep.storage.imageset",
-            "fldrep.tables.shards",
-            "fldrep.seeds",
-        ),
+        settings=settings_of("partition"),
+        code=code_of("partition"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep partition --dataset {wildcards.dataset} --partition {wildcards.partition} --seed {wildcards.seed} "
-        "--settings {params.settings:q} --images {input:q} --out {output:q} > {log:q} 2>&1"
+        command("partition")

@@ -1,16 +1,13 @@
 rule figures:
     input:
-        attacks=rules.metrics.output.attacks,
-        training=rules.metrics.output.training,
-        gallery=rules.metrics.output.gallery,
-        leakage=rules.metrics.output.leakage,
-        certificate=rules.metrics.output.certificate,
-        convergence=rules.metrics.output.convergence,
+        **FINAL_TABLES,
+        gallery=GALLERY,
     output:
-        report(
-            f"{REPORTS}/figures/{{figure}}.png",
-            caption="../report/{figure}.rst",
+        picture=report(
+            FIGURE,
+            caption="../report/figure.rst",
             category="Figures",
+            labels={"figure": "{figure}"},
         ),
     log:
         f"{LOGS}/figures/{{figure}}.log",
@@ -23,8 +20,8 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        code=lambda wildcards: code_digest(f"fldrep.figures.{wildcards.figure}"),
+        code=code_of("figures"),
+        caption=figure_caption,
+        plugins=plugin_words,
     shell:
-        "python -m fldrep figures --figure {wildcards.figure} --attacks {input.attacks:q} --training {input.training:q} "
-        "--gallery {input.gallery:q} --leakage {input.leakage:q} --certificate {input.certificate:q} "
-        "--convergence {input.convergence:q} --out {output:q} > {log:q} 2>&1"
+        command("figures")

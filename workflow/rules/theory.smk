@@ -7,7 +7,7 @@ rule leakage:
         shards=SHARDS,
         checkpoints=CHECKPOINTS,
     output:
-        LEAKAGE,
+        leakage=LEAKAGE,
     log:
         f"{LOGS}/theory/{places.RUN}/round-{{round}}/leakage.log",
     benchmark:
@@ -19,16 +19,11 @@ rule leakage:
         mem_mb=3500,
         runtime=240,
     params:
-        settings=lambda wildcards: stable_json(
-            jobs.leakage_job(CONFIG, run_of(wildcards))
-        ),
-        code=code_under_defense("fldrep.theory.jobs.leakage"),
+        settings=settings_of("leakage"),
+        code=code_of("leakage"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep leakage --dataset {wildcards.dataset} --model {wildcards.model} "
-        "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --settings {params.settings:q} --images {input.images:q} "
-        "--shards {input.shards:q} --checkpoints {input.checkpoints:q} --out {output:q} "
-        "--code {params.code} > {log:q} 2>&1"
+        command("leakage")
 
 
 rule certificate:
@@ -37,7 +32,7 @@ rule certificate:
         checkpoints=CHECKPOINTS,
         reconstructions=RECONSTRUCTIONS,
     output:
-        CERTIFICATE,
+        certificate=CERTIFICATE,
     log:
         f"{LOGS}/theory/{places.BLOCK}/certificate.log",
     benchmark:
@@ -49,16 +44,11 @@ rule certificate:
         mem_mb=3500,
         runtime=240,
     params:
-        settings=lambda wildcards: stable_json(
-            jobs.certificate_job(CONFIG, GRID, block_of(wildcards))
-        ),
-        code=code_digest("fldrep.theory.jobs.certificate"),
+        settings=settings_of("certificate"),
+        code=code_of("certificate"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep certificate --dataset {wildcards.dataset} --model {wildcards.model} "
-        "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--round {wildcards.round} --update-kind {wildcards.update_kind} --attack {wildcards.attack} "
-        "--block {wildcards.block} --settings {params.settings:q} --images {input.images:q} --checkpoints {input.checkpoints:q} "
-        "--reconstructions {input.reconstructions:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
+        command("certificate")
 
 
 rule convergence:
@@ -66,7 +56,7 @@ rule convergence:
         images=IMAGES,
         shards=SHARDS,
     output:
-        CONVERGENCE,
+        convergence=CONVERGENCE,
     log:
         f"{LOGS}/theory/{{dataset}}/{{partition}}/seed-{{seed}}/convergence.log",
     benchmark:
@@ -78,12 +68,11 @@ rule convergence:
         mem_mb=2000,
         runtime=120,
     params:
-        settings=lambda wildcards: stable_json(CONFIG.theory.convergence),
-        code=code_digest("fldrep.theory.jobs.convergence"),
+        settings=settings_of("convergence"),
+        code=code_of("convergence"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep convergence --dataset {wildcards.dataset} --partition {wildcards.partition} "
-        "--seed {wildcards.seed} --settings {params.settings:q} --images {input.images:q} "
-        "--shards {input.shards:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
+        command("convergence")
 
 
 rule accounting:
@@ -91,7 +80,7 @@ rule accounting:
         images=IMAGES,
         shards=SHARDS,
     output:
-        ACCOUNTING,
+        accounting=ACCOUNTING,
     log:
         f"{LOGS}/theory/{places.RUN}/accounting.log",
     benchmark:
@@ -103,12 +92,8 @@ rule accounting:
         mem_mb=2000,
         runtime=20,
     params:
-        settings=lambda wildcards: stable_json(
-            jobs.accounting_job(CONFIG, run_of(wildcards))
-        ),
-        code=code_digest("fldrep.theory.jobs.accounting"),
+        settings=settings_of("accounting"),
+        code=code_of("accounting"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep accounting --dataset {wildcards.dataset} --model {wildcards.model} "
-        "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
-        "--out {output:q} --code {params.code} > {log:q} 2>&1"
+        command("accounting")

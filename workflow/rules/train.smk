@@ -16,11 +16,8 @@ rule train:
         mem_mb=3500,
         runtime=240,
     params:
-        settings=train_settings,
-        code=code_under_defense("fldrep.train.job"),
+        settings=settings_of("train"),
+        code=code_of("train"),
+        plugins=PLUGIN_FILES,
     shell:
-        "python -m fldrep train --dataset {wildcards.dataset} --model {wildcards.model} "
-        "--partition {wildcards.partition} --defense {wildcards.defense} --seed {wildcards.seed} "
-        "--settings {params.settings:q} --images {input.images:q} --shards {input.shards:q} "
-        "--training {output.training:q} --checkpoints {output.checkpoints:q} "
-        "--code {params.code} --threads {threads} > {log:q} 2>&1"
+        command("train")

@@ -1,18 +1,12 @@
-"""The jobs of the report stage: tables and figures in, pages out."""
+"""The report job: tables and figures in, one page out."""
 
 from pathlib import Path
 
 from fldrep.config.whole import Config
 from fldrep.machine.origin import PACKAGE, provenance
-from fldrep.report.claims import write_claims
 from fldrep.report.page import write_page
 
 CAPTIONS = PACKAGE.parent / "workflow" / "report"  # beside the package, where there is a workflow
-
-
-def claims_job(config: Config, command: str, table: Path, page: Path, **tables: Path) -> None:
-    """Judge the claims on the final tables, each from the path under its name. Args: command: what makes them again."""
-    write_claims(config, tables, command, table, page)
 
 
 def report_job(config: Config, claims: Path, figures: list[Path], page: Path, **tables: Path) -> None:

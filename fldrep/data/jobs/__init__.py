@@ -1,0 +1,1 @@
+"""The jobs of the data stage: files in, images and their split out."""

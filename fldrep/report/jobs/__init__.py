@@ -1,0 +1,1 @@
+"""The jobs of the report stage: tables and figures in, pages out."""
