@@ -12,17 +12,30 @@ from typing import Any
 import yaml
 
 
-def with_types(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_types(config: Mapping[str, Any], given: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """A config whose nested values from the command line are typed as YAML types them; a new one.
 
-    Args: given: what the command line said, as Snakemake read it; it is part of the config already, and has typed
-    values that are not nested.
+    Args: given: what the command line said, as Snakemake read it: it is part of the config already, and what is not
+    nested has its type; whole: the config of the workflow that was called, which another one's may be a section of.
 
-    >>> with_types({"name": "x", "engine": {"block": "1", "chunk": "2"}}, {"engine": {"chunk": "2"}})
-    {'name': 'x', 'engine': {'block': '1', 'chunk': 2}}
+    >>> config = {"name": "x", "engine": {"threads": "1", "block": "2"}}
+    >>> with_types(config, {"engine": {"block": "2"}}, config)
+    {'name': 'x', 'engine': {'threads': '1', 'block': 2}}
     """
+    if config is not whole:
+        section = _given_to(config, given, whole)
+        return dict(config if section is None else _typed(config, section))
     nested = {key: value for key, value in given.items() if isinstance(value, Mapping | list) and key in config}
     return {**config, **{key: _typed(config[key], value) for key, value in nested.items()}}
+
+
+def _given_to(section: Mapping[str, Any], given: Any, whole: Any) -> Any:
+    """The part of what was given that is about a section; None where nothing is."""
+    if whole is section:
+        return given
+    keys = given.keys() & whole.keys() if isinstance(given, Mapping) and isinstance(whole, Mapping) else ()
+    found = (_given_to(section, given[key], whole[key]) for key in keys)
+    return next((one for one in found if one is not None), None)
 
 
 def _typed(value: Any, given: Any) -> Any:

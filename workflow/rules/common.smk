@@ -37,7 +37,7 @@ GIVEN = workflow.config_settings.config  # by --config
 
 try:
     refuse_keys_given_twice(CONFIG_FILES)
-    RAW = with_types(config, GIVEN)
+    RAW = with_types(config, GIVEN, whole=workflow.modifier_stack[0].globals["config"])
     PLUGINS = plugin_files(RAW, [path.resolve().parent for path in CONFIG_FILES])
     load_plugins(PLUGINS)
     CONFIG = parse_config(RAW)
