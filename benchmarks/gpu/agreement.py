@@ -14,7 +14,16 @@ from torch import Tensor
 
 import fldrep
 from benchmarks.gpu.clock import Waits, now
-from benchmarks.gpu.inner import AGREEMENT, ATTACK_PRESETS, RULES, device_for, device_words, reconstruct
+from benchmarks.gpu.inner import (
+    AGREEMENT,
+    ATTACK_PRESETS,
+    RULES,
+    attack_settings,
+    device_for,
+    device_words,
+    evaluations_of,
+    reconstruct,
+)
 from benchmarks.gpu.sheet import Sheet, outcome
 from benchmarks.gpu.task import Task
 from benchmarks.measuring import images, network
@@ -22,10 +31,10 @@ from benchmarks.measuring import images, network
 RATE = 0.6
 DTYPES = ("float64", "float32")
 # What an attack needs of the update: columns of the last layer masked, or the representation pruned.
-MASKED = ("gs-masked", "gs-drop", "dlg-masked", "r-matching", "strongest")
+MASKED = ("gs-masked", "gs-drop", "dlg-masked", "r-matching", "ensemble")
 PRUNED = ("gs-pruned", "dlg-pruned")
-# Of 20 evaluations of the gradient each for L-BFGS, and for strongest, whose members may each evaluate so many.
-STEPS = {"strongest": 20} | {preset: 1 for preset in ATTACK_PRESETS if "inner_iterations" in ATTACK_PRESETS[preset]}
+# Of 20 evaluations of the gradient each for L-BFGS, and for the ensemble, whose members may each evaluate so many.
+STEPS = {"ensemble": 20} | {preset: 1 for preset in ATTACK_PRESETS if evaluations_of(attack_settings(preset)) > 1}
 FIRST_ORDER_STEPS = 4
 
 
@@ -42,7 +51,7 @@ class Comparison:
     @property
     def updates(self) -> int:
         """How many images there are behind it."""
-        return 2 if self.kind == "attack" and self.name != "strongest" else 1
+        return 2 if self.kind == "attack" and self.name != "ensemble" else 1
 
     @property
     def steps(self) -> int | None:
@@ -120,14 +129,14 @@ def sent_update(attack: str, model, inputs: Tensor, labels: Tensor):
     if attack not in MASKED + PRUNED:
         return fldrep.defend(update, "none")
     pruned = "representation" if attack in PRUNED else "gradient"
-    return fldrep.defend(update, "soteria", rate=RATE, pruned=pruned, model=model, images=inputs, labels=labels)
+    return fldrep.defend(update, "soteria", rate=RATE, prune=pruned, model=model, images=inputs, labels=labels)
 
 
 def waits_of(one: Comparison, attack: Callable, device: torch.device) -> dict:
     """How often the host waits from the first step's end to the second's, and where."""
     if device.type != "cuda":
         return {"waits_where": "not run: no GPU"}
-    if one.name == "strongest":
+    if one.name == "ensemble":
         return {"waits_where": "not run: the waits are those of its members"}
     waits = Waits()
     attack(device, 3, waits)

@@ -82,7 +82,7 @@ class Victims:
             return [{}] * len(self.images)
         pairs = rates_of_update(self.sent(defense), self.model, self.images)
         live, energy = (one.tolist() for one in pairs)
-        return [{"live_rate": a, "energy_removed": b} for a, b in zip(live, energy, strict=True)]
+        return [{"live_pruned": a, "norm2_removed": b} for a, b in zip(live, energy, strict=True)]
 
     def _rows(self, found) -> list[dict]:
         """What became of each problem."""

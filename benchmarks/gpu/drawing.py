@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.gpu.inner import CIFAR10, FIGURE, MEASURED, PHOTO, PICTURES, SPEED, read_tensors, written_beside
+from benchmarks.gpu.inner import CIFAR10, FIGURE, MEASURED, PHOTO, PICTURES, SPEED, atomic_write, read_tensors
 
 MODES = {"loop": "#999999", "eager": "#0173b2", "compiled": "#de8f05", "graphs": "#029e73"}
 METHODS = {"none": "#333333", "soteria": "#d55e00", "compression": "#0173b2"}
@@ -31,7 +31,7 @@ def draw(folder: Path) -> Path:
     _photo(left, tables["photo"])
     _cifar10(right, tables["cifar10"])
     _pictures(lower, folder / PICTURES, tables["photo"])
-    with written_beside(folder / FIGURE) as beside:
+    with atomic_write(folder / FIGURE) as beside:
         FigureCanvasAgg(figure).print_png(beside, metadata={"Software": None})
     return folder / FIGURE
 

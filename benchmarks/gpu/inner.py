@@ -6,24 +6,30 @@ import torch
 from torch import Tensor
 
 import fldrep
-from fldrep.attack import Reconstruction, attack_named, attack_settings
+from fldrep.analysis.published import PHOTO_MSE
+from fldrep.atomic import atomic_write
+from fldrep.attack.attacker import carry_out
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation, public_zeros
+from fldrep.attack.reconstruction import Reconstruction
+from fldrep.config.attacks import attack_settings
+from fldrep.config.defenses import defense_settings
+from fldrep.config.presets import ATTACK_PRESETS
+from fldrep.config.train import TrainSettings
 from fldrep.data.partition import iid
-from fldrep.defenses.soteria import rates_of_update
-from fldrep.devices import device_for, device_words
+from fldrep.defenses.rates import rates_of_update
+from fldrep.defenses.soteria.rules import RULES
 from fldrep.errors import DataError, FLDRepError
-from fldrep.files import written_beside
-from fldrep.imageset import ImageSet, as_pixels
-from fldrep.models import Model
-from fldrep.normalisation import normalisation_for
-from fldrep.presets import ATTACK_PRESETS
-from fldrep.provenance import commit, machine, memory, versions
-from fldrep.records import Table
-from fldrep.reference import PHOTO_MSE
+from fldrep.machine.devices import device_for, device_words
+from fldrep.machine.origin import commit, machine, memory, versions
+from fldrep.models.model import Model
+from fldrep.models.normalisation import normalisation_for
 from fldrep.report.evidence_folder import FIGURE, PICTURES, RECORD, csv_text, publish_evidence
 from fldrep.report.evidence_tables import AGREEMENT, CIFAR10, MEASURED, PHOTO, SPEED, TABLES
 from fldrep.seeds import generator, job_seed
-from fldrep.settings import RULES, DefenseSettings, TrainSettings
-from fldrep.tensors import read_tensors, write_tensors
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.tables.table import Table
 from fldrep.train.fedavg import TrainedRun, train
 
 __all__ = [
@@ -45,11 +51,14 @@ __all__ = [
     "Model",
     "Table",
     "as_pixels",
+    "atomic_write",
     "attack",
+    "attack_settings",
     "commit",
     "csv_text",
     "device_for",
     "device_words",
+    "evaluations_of",
     "generator",
     "job_seed",
     "machine",
@@ -62,7 +71,6 @@ __all__ = [
     "trained",
     "versions",
     "write_tensors",
-    "written_beside",
 ]
 
 
@@ -78,18 +86,18 @@ def attack(
     compile: str = "never",
 ) -> Reconstruction:
     """`fldrep.reconstruct` of all updates at once, where updates may share a start: start(number of the update)."""
-    return attack_named(preset)(
-        model,
-        update,
-        labels,
-        attack_settings(preset, iterations=iterations),
+    observation = Observation(
+        model=model,
+        update=update,
+        labels=labels,
         shape=model.shape,
         normalisation=normalisation_for(model.shape[0]),
         draw=lambda number, restart: start(number),
-        chunk=len(labels),
-        progress=progress,
-        compile=compile,
+        zeros=public_zeros(update, None),
+        batch=None,
+        local=None,
     )
+    return carry_out(observation, attack_settings(preset, iterations=iterations), Work(len(labels), compile, progress))
 
 
 def reconstruct(
@@ -104,10 +112,8 @@ def reconstruct(
     compile: str = "never",
 ) -> Reconstruction:
     """`fldrep.reconstruct` of all updates at once."""
-    count = len(labels)
-    return fldrep.reconstruct(
-        model, update, labels, preset, iterations, seed, chunk=count, progress=progress, compile=compile
-    )
+    work = {"problems_at_once": len(labels), "progress": progress, "compile": compile}
+    return fldrep.reconstruct(model, update, labels, preset, iterations, seed, **work)
 
 
 def trained(model: Model, images: ImageSet, clients: int, rounds: int, lr: float) -> TrainedRun:
@@ -119,7 +125,7 @@ def trained(model: Model, images: ImageSet, clients: int, rounds: int, lr: float
         images,
         shards,
         settings,
-        DefenseSettings(),
+        defense_settings(),
         normalisation=normalisation_for(images.shape[0]),
         identity=("cifar10", "evidence", "iid", 0),
         defense_name="none",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from benchmarks.gpu import agreement, cifar10, device, photo, speed
-from benchmarks.gpu.inner import RECORD, TABLES, DataError, written_beside
+from benchmarks.gpu.inner import RECORD, TABLES, DataError, atomic_write
 from benchmarks.gpu.sheet import Sheet, first_line, statuses
 from benchmarks.gpu.task import Asked, Task
 
@@ -47,7 +47,7 @@ def run_all(asked: Asked, facts: Mapping[str, object], began: float) -> None:
         record["limits_s"][name] = round(limit_s, 1)
         record["device"] = record["parts"]["device"].get("device", "")
         record["total_s"] = round(time.monotonic() - began, 1)
-        with written_beside(asked.folder / RECORD) as beside:
+        with atomic_write(asked.folder / RECORD) as beside:
             beside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if not record["device"]:
             sys.exit(f"evidence: nothing can be run: {told['ended']}")

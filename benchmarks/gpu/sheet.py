@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.gpu.inner import MEASURED, FLDRepError, Table, csv_text, written_beside
+from benchmarks.gpu.inner import MEASURED, FLDRepError, Table, atomic_write, csv_text
 
 NOT_REACHED = "not run: the part ended before"
 
@@ -29,7 +29,7 @@ class Sheet:
     def _write(self) -> None:
         path = self.folder / f"{self.table.name}.parquet"
         self.table.write(self.rows, path)
-        with written_beside(path.with_suffix(".csv")) as beside:
+        with atomic_write(path.with_suffix(".csv")) as beside:
             beside.write_text(csv_text(self.table.read(path)), encoding="utf-8")
 
 

@@ -53,11 +53,12 @@ def reconstruct(
     Args: model: as for `client_update`; shared: {parameter: (N, *shape)}, the model's own names; labels: (N,), or
     (N, B) for updates of B images, or None where the attack finds them; attack: a preset's name, or an attack of one's
     own as the config's section `attacks` has it; iterations: as the attack's optimiser counts them (GS: Adam steps;
-    DLG: L-BFGS steps of 20 inner ones); normalisation: a data set's name, `none` or constants, those that fit the channels if not given; label_strategy: `known`, `inferred` or
-    `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`, `all`) where the
-    update does not say; shape: (C, H, W) where the model does not say; batch: images an update where labels do not
-    tell; local: what a client did, if more than one step; problems_at_once (targets x restarts), progress and compile
-    as in `engine.Work`; settings: any other key of the config's section.
+    DLG: L-BFGS steps of 20 inner ones); normalisation: a data set's name, `none` or constants, those that fit the
+    channels if not given; label_strategy: `known`, `inferred` or `optimised`, the attack's if not given; defended: what
+    is known to be pruned (`none`, `head`, `all`) where the update does not say; shape: (C, H, W) where the model does
+    not say; batch: images an update where labels do not tell; local: what a client did, if more than one step;
+    problems_at_once (targets x restarts), progress and compile as in `engine.Work`; settings: any other key of the
+    config's section.
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """

@@ -3,7 +3,7 @@
 A row that could not be measured is kept, with the reason in `status`.
 """
 
-from fldrep.records import Column, Table
+from fldrep.tables.table import Column, Table
 
 MEASURED = "measured"
 
@@ -14,8 +14,8 @@ DEFENSE = (
     Column("method", "str", "what the client's defense does: none, soteria, compression"),
     Column("rule", "str", "Soteria's ranking rule, empty for other methods"),
     Column("rate", "float", "nominal rate of pruning", "share in [0, 1]", null=True),
-    Column("live_rate", "float", "share of live features pruned in the update", "share in [0, 1]", null=True),
-    Column("energy_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
+    Column("live_pruned", "float", "share of live features pruned in the update", "share in [0, 1]", null=True),
+    Column("norm2_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
 )
 
 OUTCOME = (

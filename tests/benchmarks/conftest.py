@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fldrep.imageset import ImageSet, mean_of_each_class
+from fldrep.storage.imageset import ImageSet, mean_of_each_class
 
 ROOT = Path(__file__).parents[2]
 PLENTY_S = 900  # a machine busy with other work may be ten times slower than a free one

@@ -16,12 +16,12 @@ from benchmarks.gpu.photo import DEFENSES, costs_of_modes
 from benchmarks.gpu.scale import SMALL, WHOLE
 from benchmarks.gpu.speed import rows_of
 from benchmarks.gpu.task import Task
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.errors import DataError
-from fldrep.imageset import ImageSet
-from fldrep.presets import ATTACK_PRESETS
 from fldrep.report import evidence_folder
 from fldrep.report.evidence_folder import FOR_READING, check_published, publish_evidence
 from fldrep.report.evidence_tables import AGREEMENT, CIFAR10, MEASURED, PHOTO, SPEED
+from fldrep.storage.imageset import ImageSet
 
 
 def rows(folder, table) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def test_the_slice_is_attacked_before_and_after_training(measured):
     assert found["round"].min() == 0 < found["round"].max()
     assert set(found["iterations"]) <= set(SMALL.cifar10_iterations)
     masked = found[found["method"] == "soteria"]
-    assert masked["live_rate"].sub(masked["rate"]).abs().max() < 0.02
+    assert masked["live_pruned"].sub(masked["rate"]).abs().max() < 0.02
     assert found[["mse", "psnr_db", "ssim", "grey_mse", "test_accuracy"]].notna().all(axis=None)
 
 
@@ -85,7 +85,7 @@ def test_the_photo_is_attacked_under_each_defense_by_the_most_iterations_that_fi
     assert set(skipped["status"]) == {f"not run: there was time for {max(SMALL.photo_iterations)}"}
     # the reference's rule prunes dead features first: at 40 % nothing is lost
     script = most[most["rule"] == "reference-script"].set_index("rate")
-    assert script.loc[0.4, "live_rate"] == 0 < script.loc[0.8, "live_rate"]
+    assert script.loc[0.4, "live_pruned"] == 0 < script.loc[0.8, "live_pruned"]
     assert script.loc[0.4, "mse"] == pytest.approx(most.loc[most["method"] == "none", "mse"].item(), rel=1e-3)
     assert most["reference_mse"].notna().sum() == len(DEFENSES) - 1
 

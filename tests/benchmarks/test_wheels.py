@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.gpu.wheels import borrow
 print(len(borrow(Path(sys.argv[1]))))
 import pydantic, platformdirs
-from fldrep.settings import AttackSettings
+from fldrep.config.attacks import AttackSettings
 print(pydantic.__file__)
 print(AttackSettings(preset="gs").iterations)
 """
