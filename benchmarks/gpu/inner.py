@@ -12,7 +12,7 @@ from fldrep.attack.attacker import carry_out
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
-from fldrep.config.attacks import attack_settings
+from fldrep.config.attacks import attack_settings, evaluations_of
 from fldrep.config.defenses import defense_settings
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.train import TrainSettings
