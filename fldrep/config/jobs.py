@@ -6,7 +6,7 @@ from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
 from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
-from fldrep.config.models import AnyModel
+from fldrep.config.models import ChosenModel
 from fldrep.config.section import Natural, Positive, Section
 from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
 from fldrep.config.train import TrainSettings
@@ -22,7 +22,7 @@ class DataJob(Section):
 class TrainJob(Section):
     """The sections a training job depends on."""
 
-    model: AnyModel
+    model: ChosenModel
     train: TrainSettings
     defense: ChosenDefense
 
@@ -30,7 +30,7 @@ class TrainJob(Section):
 class AttackJob(Section):
     """The sections an attack job depends on, and the numbers of its targets."""
 
-    model: AnyModel
+    model: ChosenModel
     defense: ChosenDefense
     update: UpdateSettings
     attack: ChosenAttack
@@ -41,7 +41,7 @@ class AttackJob(Section):
 class LeakageJob(Section):
     """The sections a leakage job depends on."""
 
-    model: AnyModel
+    model: ChosenModel
     defense: ChosenDefense
     leakage: LeakageSettings
 
@@ -49,7 +49,7 @@ class LeakageJob(Section):
 class CertificateJob(Section):
     """The sections a certificate job depends on, and the numbers of its targets."""
 
-    model: AnyModel
+    model: ChosenModel
     defense: ChosenDefense
     certificate: CertificateSettings
     targets: list[Natural]
@@ -58,7 +58,7 @@ class CertificateJob(Section):
 class AccountingJob(Section):
     """The sections an accounting job depends on."""
 
-    model: AnyModel
+    model: ChosenModel
     train: TrainSettings
     defense: ChosenDefense
     accounting: AccountingSettings

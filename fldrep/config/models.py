@@ -1,5 +1,6 @@
 """A network, its initial weights and its input."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from fldrep.config.entries import OneOf
@@ -25,5 +26,13 @@ class ModelSettings(Section):
         return {key: getattr(self, key) for key in type(self).model_fields if key not in ModelSettings.model_fields}
 
 
-NETWORK = OneOf("model", key="architecture", base=ModelSettings, default="lenet")
-AnyModel = Annotated[ModelSettings, NETWORK]
+NETWORKS = OneOf("model", key="architecture", base=ModelSettings, default="lenet")
+ChosenModel = Annotated[ModelSettings, NETWORKS]
+
+
+def model_settings(architecture: str = "lenet", **keys: Any) -> ModelSettings:
+    """The settings of a network. Errors: `UnknownName` for the architecture; `ConfigError` naming the key."""
+    from fldrep.config.reading import parse_section  # reads whole configs, which hold these sections
+
+    section = NETWORKS.section(architecture)
+    return parse_section(section, json.dumps({"architecture": architecture, **keys}, default=str))

@@ -9,7 +9,7 @@ from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
 from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
-from fldrep.config.models import AnyModel
+from fldrep.config.models import ChosenModel
 from fldrep.config.partitions import PartitionSettings
 from fldrep.config.section import Name, Natural, Section, option
 from fldrep.config.theory import TheorySettings
@@ -28,7 +28,7 @@ class Config(Section):
     )
     data: DataSettings = option(DataSettings(), "where the images come from")
     partitions: dict[Name, PartitionSettings] = option(..., "named ways to deal images to clients")
-    models: dict[Name, AnyModel] = option(..., "named networks")
+    models: dict[Name, ChosenModel] = option(..., "named networks")
     train: dict[Name, TrainSettings] = option(..., "federated training, by the model's name")
     defenses: dict[Name, ChosenDefense] = option(..., "named defenses")
     updates: dict[Name, UpdateSettings] = option(

@@ -1,14 +1,11 @@
 """Networks with one face: `features(images) -> r`, the representation the last layer sees, and `head`, that layer."""
 
-import json
-
 import torch
 from torch import Tensor, nn
 
 from fldrep import registry
 from fldrep.arguments import check_seed, check_shape, check_text, check_whole, line_of, refuse
-from fldrep.config.models import NETWORK, ModelSettings
-from fldrep.config.reading import parse_section
+from fldrep.config.models import NETWORKS, ModelSettings, model_settings
 from fldrep.errors import ConfigError, named
 from fldrep.models.initialisation import INITIALISATIONS
 
@@ -73,12 +70,11 @@ def build_model(
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         refuse("dtype", dtype, "a floating-point dtype of torch, such as torch.float32")
     given = {key: value for key, value in settings.items() if value is not None}
-    section = NETWORK.section(name)
-    own = section.model_fields.keys() - ModelSettings.model_fields.keys()
+    own = NETWORKS.section(name).model_fields.keys() - ModelSettings.model_fields.keys()
     if unknown := sorted(given.keys() - own):
         raise ConfigError(f"{unknown[0]}: no setting of model {name!r}, which takes {', '.join(sorted(own)) or 'none'}")
-    parsed = parse_section(section, json.dumps({"architecture": name, "init": init, **given}, default=str))
-    return network_of(parsed, check_shape(shape), check_whole("classes", classes, 1), check_seed(seed), dtype)
+    asked = model_settings(name, init=init, **given)
+    return network_of(asked, check_shape(shape), check_whole("classes", classes, 1), check_seed(seed), dtype)
 
 
 def network_of(

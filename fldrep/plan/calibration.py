@@ -17,7 +17,7 @@ import platformdirs
 from fldrep import registry
 from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACKS, AttackSettings, attack_settings, modules_of
-from fldrep.config.models import NETWORK
+from fldrep.config.models import NETWORKS
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import stable_json
 from fldrep.config.updates import UpdateSettings
@@ -138,7 +138,7 @@ def _parameters(unit: Unit) -> float:
 def _model(unit: Unit):
     from fldrep.models.model import network_of
 
-    settings = NETWORK.validate(json.loads(unit.model))
+    settings = NETWORKS.validate(json.loads(unit.model))
     return network_of(settings, unit.shape, unit.classes).eval().to(unit.device)
 
 

@@ -154,8 +154,8 @@ def scale(config: Config, finding: Finding) -> str:
 def model_words(settings: ModelSettings) -> str:
     """A network in words.
 
-    >>> from fldrep.config.models import NETWORK
-    >>> model_words(NETWORK.section("convnet")(width=16))
+    >>> from fldrep.config.models import model_settings
+    >>> model_words(model_settings("convnet", width=16))
     'convnet of width 16'
     """
     own = " and ".join(f"{key} {value}" for key, value in settings.own.items())

@@ -16,7 +16,7 @@ from fldrep.attack.resume import Keeper, job_key
 from fldrep.config.defenses import defense_settings
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob
-from fldrep.config.models import ModelSettings
+from fldrep.config.models import model_settings
 from fldrep.config.updates import UpdateSettings
 from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.models.normalisation import normalisation_for
@@ -145,7 +145,7 @@ def test_a_key_depends_on_names_and_bits():
 
 WHERE = Block(Run("mnist", "small", "dealt", "none", 0), 0, "single", "gs", 0)
 JOB = AttackJob(
-    model=ModelSettings(architecture="convnet", width=2),
+    model=model_settings("convnet", width=2),
     defense=defense_settings(),
     update=UpdateSettings(),
     attack=attack_settings("gs", iterations=30),

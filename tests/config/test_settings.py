@@ -164,7 +164,7 @@ WRONG = [
 ]
 
 CONTRADICTIONS = [
-    ("models/lenet/width", 8, "models.lenet.width: unknown key"),
+    ("models/lenet/width", 8, "models.lenet.width: .*unknown key"),
     ("partitions/iid/classes_per_client", 2, "partitions.iid: classes_per_client .*method is 'iid'"),
     ("partitions/two/classes_per_client", ..., "partitions.two: classes_per_client .*is None"),
     ("train/lenet/checkpoints", [0, 4], r"train.lenet: checkpoints \[4\] .*rounds=3"),

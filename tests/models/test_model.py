@@ -1,6 +1,5 @@
 """The networks against plain twins written from their published shapes."""
 
-import json
 import sys
 
 import pytest
@@ -9,8 +8,7 @@ from torch import nn
 
 import fldrep
 from fldrep import registry
-from fldrep.config.models import NETWORK
-from fldrep.config.reading import parse_section
+from fldrep.config.models import model_settings
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.models.model import build_model
 
@@ -247,14 +245,13 @@ def test_its_own_draws_are_seeded_too_and_are_kept_where_asked_for(added):
 
 
 def test_its_settings_are_those_of_the_config(added):
-    with pytest.raises(ConfigError, match="architecture: 'mlp'"):
-        parse_section(NETWORK.section("lenet"), '{"architecture": "mlp"}')
+    with pytest.raises(UnknownName, match="unknown model 'mlp'"):
+        model_settings("mlp")
     added(MLP)
-    settings = NETWORK.validate({"architecture": "mlp", "width": 8, "init": "uniform"})
-    assert settings.own == {"width": 8, "gain": 1.0}
-    for wrong, told in [({"widht": 8}, "widht: unknown key"), ({"width": 2.5}, "width: 2.5")]:
+    assert model_settings("mlp", width=8, init="uniform").own == {"width": 8, "gain": 1.0}
+    for wrong, told in [({"widht": 8}, "widht: .*unknown key"), ({"width": 2.5}, "width: 2.5")]:
         with pytest.raises(ConfigError, match=told):
-            parse_section(NETWORK.section("mlp"), json.dumps({"architecture": "mlp", **wrong}))
+            model_settings("mlp", **wrong)
     with pytest.raises(ConfigError, match="widht: no setting of model 'mlp', which takes gain, width"):
         build_model("mlp", widht=8)
 

@@ -5,7 +5,7 @@ import torch
 
 from fldrep.config.defenses import defense_settings
 from fldrep.config.jobs import AccountingJob, CertificateJob, LeakageJob
-from fldrep.config.models import ModelSettings
+from fldrep.config.models import ModelSettings, model_settings
 from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
 from fldrep.config.train import TrainSettings
 from fldrep.errors import ConfigError, DataError
@@ -127,8 +127,7 @@ def test_convergence_without_enough_images(files, options):
 
 @pytest.mark.parametrize(("architecture", "words"), [("lenet", "-DP for a client"), ("convnet", "batch-norm buffers")])
 def test_accounting(files, architecture, words):
-    width = 2 if architecture == "convnet" else None
-    model = ModelSettings(architecture=architecture, width=width)
+    model = model_settings(architecture, **({"width": 2} if architecture == "convnet" else {}))
     noisy = defense_settings(method="gaussian", std=5.0, clip=1.0)
     train = TrainSettings(rounds=5, fraction=0.5)
     job = AccountingJob(model=model, train=train, defense=noisy, accounting=AccountingSettings())
