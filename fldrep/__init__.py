@@ -8,7 +8,7 @@ from importlib import import_module
 __version__ = "0.2.0"
 
 _FACE = {
-    "read_photo": "fldrep.data.photo",
+    "read_photo": "fldrep.data.pictures",
     "build_model": "fldrep.models.model",
     "wrap": "fldrep.models.wrapping",
     "client_update": "fldrep.models.face",

@@ -32,3 +32,13 @@ def named(kind: str, name: str, registry):
     if not isinstance(name, Hashable) or name not in registry:
         raise UnknownName(f"unknown {kind} {name!r}; known: {', '.join(sorted(map(str, registry)))}")
     return registry[name]
+
+
+def told(path: object) -> str:
+    """A path as an error names it: as it is, or quoted where it would break the line.
+
+    >>> told("a b.png"), told("a\\nb.png")
+    ('a b.png', "'a\\\\nb.png'")
+    """
+    text = str(path)
+    return text if text.isprintable() else ascii(text)

@@ -6,6 +6,7 @@ import torch
 from fldrep.attack.job import attack_block
 from fldrep.config.attacks import AttackSettings
 from fldrep.config.defenses import defense_settings
+from fldrep.config.datasets import facts_of
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob, TrainJob
 from fldrep.config.models import ModelSettings
@@ -13,7 +14,6 @@ from fldrep.config.partitions import PartitionSettings
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
 from fldrep.data.partition import shards_table, split
-from fldrep.plan.estimate import SIZES
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
 from fldrep.storage.tensors import read_tensors
@@ -38,7 +38,7 @@ SORTED = [
 
 def random_set(dataset: str) -> ImageSet:
     """Eighty random images of a data set's shape, labels in turn."""
-    shape, classes, _, _ = SIZES[dataset]
+    shape, classes = facts_of(dataset).shape, facts_of(dataset).classes
     images = torch.randint(0, 256, (80, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(80) % classes
     return ImageSet(images, labels, images[:20], labels[:20], mean_of_each_class(images, labels, classes))

@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from fldrep import registry
-from fldrep.config.data import PHOTO
+from fldrep.config.data import PHOTO, dataset_names
 from fldrep.config.grid import GridEntry
 from fldrep.config.needs import Public, Sent, lacks
 from fldrep.config.presets import ATTACK_PRESETS
@@ -14,6 +14,14 @@ from fldrep.config.updates import UpdateSettings
 
 if TYPE_CHECKING:
     from fldrep.config.whole import Config
+
+
+def _check_datasets(config: Config, names: list[str], where: str) -> None:
+    """Refuse data sets that are neither registered nor a folder of the config."""
+    known = dataset_names(config.data)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: {name!r} is no data set; known: {', '.join(sorted(known))}")
 
 
 def _check_photo(config: Config, entry: GridEntry, where: str) -> None:
@@ -35,6 +43,7 @@ def check_entry(config: Config, entry: GridEntry, where: str) -> None:
         for name in getattr(entry, key):
             if name not in known:
                 raise ValueError(f"{where}.{key}: {name!r} is not in {key}; known: {', '.join(sorted(known))}")
+    _check_datasets(config, entry.datasets, f"{where}.datasets")
     if PHOTO in entry.datasets:
         _check_photo(config, entry, where)
     for model in entry.models:
@@ -106,8 +115,9 @@ def _check_theory(config: Config, entry: GridEntry, where: str) -> None:
 
 
 def check_convergence(config: Config) -> None:
-    """Refuse a convergence section that names a partition that is not there, or more clients than it has."""
+    """Refuse a convergence section that names what is not there, or more clients than a partition has."""
     convergence = config.theory.convergence
+    _check_datasets(config, convergence.datasets if convergence else [], "theory.convergence.datasets")
     for name in convergence.partitions if convergence else []:
         if name not in config.partitions:
             known = ", ".join(sorted(config.partitions))

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from fldrep.config.data import Dataset
 from fldrep.config.section import Name, Natural, Section, Targets, option
 from fldrep.config.updates import SINGLE
 
@@ -12,7 +11,9 @@ ANALYSES = ("leakage", "certificate", "accounting")
 class GridEntry(Section):
     """A product: every data set x model x partition x defense x round x update x attack x seed."""
 
-    datasets: list[Dataset] = option(..., "data sets", min_length=1)
+    datasets: list[Name] = option(
+        ..., "data sets: those built in, of a plug-in, or names from `data.sets`", min_length=1
+    )
     models: list[Name] = option(..., "names from `models`", min_length=1)
     partitions: list[Name] = option(..., "names from `partitions`", min_length=1)
     defenses: list[Name] = option(..., "names from `defenses`", min_length=1)

@@ -1,13 +1,15 @@
 """The sections that each job depends on."""
 
+from pydantic import Field
+
 from fldrep.config.attacks import ChosenAttack
-from fldrep.config.data import PhotoSettings
+from fldrep.config.data import FolderSettings, PhotoSettings
 from fldrep.config.defenses import ChosenDefense
 from fldrep.config.engine import EngineSettings
 from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
 from fldrep.config.models import ChosenModel
-from fldrep.config.section import Natural, Positive, Section
+from fldrep.config.section import Name, Natural, Positive, Section
 from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
@@ -17,6 +19,7 @@ class DataJob(Section):
     """What the images of a data set depend on; where their files are found is no part of it."""
 
     photo: PhotoSettings | None = None
+    sets: dict[Name, FolderSettings] = Field({})
 
 
 class TrainJob(Section):

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from fldrep.config.data import Dataset
 from fldrep.config.section import Name, Natural, Positive, Section, option
 
 
@@ -35,7 +34,7 @@ class AccountingSettings(Section):
 class ConvergenceSettings(Section):
     """Theorem 2: softmax regression with L2 by FedAvg, a problem whose constants and optimum can be computed."""
 
-    datasets: list[Dataset] = option(["mnist"], "data sets", min_length=1)
+    datasets: list[Name] = option(["mnist"], "data sets, as in `grid`", min_length=1)
     partitions: list[Name] = option(..., "names from `partitions`, which say who holds what", min_length=1)
     rates: list[Annotated[float, Field(gt=0, lt=1)]] = option(
         [0.1, 0.4], "shares of the pixels that Soteria prunes; the unbiased random mask takes the largest", min_length=1

@@ -1,78 +1,34 @@
-"""One photo of the user's, as an image of the size a network takes."""
+"""The user's photo as a data set of one training image, beside the test images and class means of CIFAR-10."""
 
-import struct
-import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
-from fldrep.arguments import check_shape, refuse
-from fldrep.errors import DataError
-from fldrep.storage.imageset import as_pixels
-
-MAX_PIXELS = 40_000_000
-# Pillow knows more, but hands some of them (EPS) to other programs.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+from fldrep.config.data import PHOTO, DataSettings
+from fldrep.data.cifar10 import cifar10
+from fldrep.data.dataset import RawArrays
+from fldrep.errors import ConfigError
+from fldrep.registry import dataset
 
 
-def read_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
-    """The photo of `resized_photo` as float32 pixels in [0, 1], same shape.
+@dataset("photo", like="cifar10", train_images=1)
+def photo(data: DataSettings) -> RawArrays:
+    """A photo goes where an image of CIFAR-10 would.
 
-    Errors: as there; `ConfigError` for a shape that is none, or of other than 1 or 3 channels.
+    With the photo's own, the mean image of its class would be the photo, and no line of no information.
+    Errors: `ConfigError` where the settings name no photo; `DataError` naming its file; as `published_arrays`.
     """
-    if not isinstance(path, Path | str):
-        refuse("path", path, "the path of a photo")
-    if check_shape(shape)[0] not in (1, 3):
-        refuse("shape", shape, "1 or 3 channels")
-    return as_pixels(resized_photo(path, check_shape(shape)))
+    from fldrep.data.pictures import resized_photo
 
-
-def resized_photo(path: Path | str, shape: tuple[int, int, int] = (3, 32, 32)) -> Tensor:
-    """A photo resized to (C, H, W) with a bicubic filter, as the reference does; uint8.
-
-    Transparent parts are laid on white; a camera's rotation mark is obeyed.
-    Errors: `DataError` naming the file: not an image of `FORMATS`, animated, more than 8 bits a channel, or too large.
-    """
-    channels, height, width = shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=FORMATS) as photo:
-                _require_plain(photo, path)
-                upright = ImageOps.exif_transpose(photo)
-                resized = _on_white(upright).convert("RGB" if channels == 3 else "L")
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: too large: {error}; resize it to at most {MAX_PIXELS} pixels") from None
-        except UnidentifiedImageError:
-            raise DataError(f"{path}: not a readable image: expected one of {', '.join(FORMATS)}") from None
-        except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, struct.error) as error:
-            # what Pillow's readers raise on damaged bytes; tests/faults damages many
-            raise DataError(f"{path}: not a readable image: {' '.join(str(error).split())}") from None
-    resized = resized.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.asarray(resized).copy())
-    return pixels.reshape(height, width, channels).permute(2, 0, 1).contiguous()
-
-
-def _require_plain(photo: Image.Image, path: Path | str) -> None:
-    frames = getattr(photo, "n_frames", 1)
-    if frames > 1:
-        raise DataError(f"{path}: animated, {frames} frames; expected a still image")
-    if photo.mode.startswith(("I", "F")) or _stored_in_16_bits(photo):
-        raise DataError(f"{path}: mode {photo.mode!r} has more than 8 bits a channel; expected an 8-bit image")
-    if photo.width * photo.height > MAX_PIXELS:
-        raise DataError(f"{path}: {photo.width} x {photo.height} pixels; expected at most {MAX_PIXELS}")
-
-
-def _stored_in_16_bits(photo: Image.Image) -> bool:
-    """Whether Pillow would drop the lower byte of each channel in silence, as it does for colour PNG and TIFF."""
-    return any(";16" in str(tile[-1]) for tile in getattr(photo, "tile", ()))
-
-
-def _on_white(photo: Image.Image) -> Image.Image:
-    if "A" not in photo.getbands() and "transparency" not in photo.info:
-        return photo
-    rgba = photo.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    if data.photo is None:
+        raise ConfigError(f"data.photo: data set {PHOTO!r} needs its path and label, none given")
+    pixels = resized_photo(data.photo.path)  # before the download: a wrong path is told at once
+    around = cifar10(data)
+    return replace(
+        around,
+        train_images=pixels.permute(1, 2, 0).unsqueeze(0).numpy(),
+        train_labels=np.array([data.photo.label]),
+        class_means_of=around,
+        about={"photo": Path(data.photo.path).name},
+    )

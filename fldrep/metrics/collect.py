@@ -10,11 +10,10 @@ from torch import Tensor
 from fldrep.config.jobs import MetricsJob
 from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
-from fldrep.models.normalisation import normalisation_for
+from fldrep.models.normalisation import Normalisation
 from fldrep.plan.grid import Grid
 from fldrep.storage import places
 from fldrep.storage.gallery import gallery_key, original_key
-from fldrep.storage.imageset import ImageSet
 from fldrep.storage.tensors import read_tensors, write_tensors
 from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.attack_runs import ATTACK_IDENTITY, ATTACK_RUNS
@@ -27,6 +26,7 @@ from fldrep.tables.training import TRAINING
 
 GALLERY_TARGETS = 8
 PICTURES = ("originals", "images")  # what an attack job keeps of each block
+UNINFORMED = ("class_means", "mean", "std")  # what is known of a data set without an update
 ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
 
 
@@ -42,14 +42,14 @@ def collect(
         (ATTACK_RUNS.read(results / block.path(places.ATTACK_RUNS)), results / block.path(places.RECONSTRUCTIONS))
         for block in jobs.blocks()
     ]
-    class_means = {
-        name: ImageSet.read(results / places.IMAGES.format(dataset=name)).class_means for name in jobs.datasets()
+    uninformed = {
+        name: read_tensors(results / places.IMAGES.format(dataset=name), UNINFORMED) for name in jobs.datasets()
     }
     histories = gathered(TRAINING, [results / run.path(places.TRAINING) for run in jobs.runs])
     found = {
         name: gathered(ANALYSES[name], [results / file for file in files]) for name, files in jobs.analyses().items()
     }
-    ATTACKS.write(judge(blocks, class_means, job.metrics.recovered_ssim), attacks)
+    ATTACKS.write(judge(blocks, uninformed, job.metrics.recovered_ssim), attacks)
     TRAINING.write(histories, training)
     for name, rows in found.items():
         ANALYSES[name].write(rows, analyses[name])
@@ -62,12 +62,16 @@ def gathered(table: Table, files: Sequence[Path]) -> pd.DataFrame:
 
 
 def judge(
-    blocks: Sequence[tuple[pd.DataFrame, Path]], class_means: dict[str, Tensor], recovered_ssim: float
+    blocks: Sequence[tuple[pd.DataFrame, Path]], uninformed: dict[str, dict[str, Tensor]], recovered_ssim: float
 ) -> pd.DataFrame:
-    """The table `attacks`. Args: blocks: each job's table `attack_runs` and the file of its reconstructions."""
+    """The table `attacks`.
+
+    Args: blocks: each job's table `attack_runs` and the file of its reconstructions; uninformed: for each data set the
+    tensors of `UNINFORMED`.
+    """
     if not blocks:
         return pd.DataFrame(columns=ATTACKS.names)
-    judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), class_means) for rows, path in blocks]
+    judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), uninformed) for rows, path in blocks]
     table = pd.concat(judged, ignore_index=True)
     table["recovered"] = table["ssim"] >= recovered_ssim
     return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)[ATTACKS.names]
@@ -91,16 +95,18 @@ def matched(rows: pd.DataFrame, tensors: dict[str, Tensor]) -> tuple[pd.DataFram
     return rows, {**tensors, "images": tensors["images"][source, restarts]}
 
 
-def _judge_block(rows: pd.DataFrame, tensors: dict[str, Tensor], class_means: dict[str, Tensor]) -> pd.DataFrame:
+def _judge_block(
+    rows: pd.DataFrame, tensors: dict[str, Tensor], uninformed: dict[str, dict[str, Tensor]]
+) -> pd.DataFrame:
     """Rows of one block with the errors of its images. Tensors: `originals` (T, C, H, W), `images` (T, R, C, H, W)."""
-    dataset = rows["dataset"].iloc[0]
-    normalisation = normalisation_for(1, dataset)
+    known = uninformed[rows["dataset"].iloc[0]]
+    normalisation = Normalisation.of(known["mean"], known["std"])
     place = torch.tensor((rows["target"] - rows["target"].min()).to_numpy())
     originals = tensors["originals"][place]
     guesses = {
         "": tensors["images"][place, torch.tensor(rows["restart"].to_numpy())],
         "grey_": torch.tensor(normalisation.mean).view(-1, 1, 1).expand_as(originals),
-        "class_mean_": class_means[dataset][torch.tensor(rows["label"].to_numpy())],
+        "class_mean_": known["class_means"][torch.tensor(rows["label"].to_numpy())],
     }
     judged = [compare_pixels(guess, originals, normalisation).add_prefix(prefix) for prefix, guess in guesses.items()]
     return pd.concat([rows.reset_index(drop=True), *judged], axis=1)

@@ -23,7 +23,9 @@ def model_for(run: Run, settings: ModelSettings, images: ImageSet) -> Model:
 
 def input_of(run: Run, settings: ModelSettings, images: ImageSet) -> Normalisation:
     """What the network of a run takes: images normalised with the data set's constants, or pixels."""
-    return normalisation_for(images.shape[0], run.dataset if settings.normalisation == "dataset" else "none")
+    if settings.normalisation == "none":
+        return normalisation_for(images.shape[0], "none")
+    return Normalisation.of(images.mean, images.std)
 
 
 def write_checkpoints(

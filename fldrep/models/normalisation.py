@@ -1,23 +1,14 @@
-"""Between pixels in [0, 1] and a network's input.
-
-Constants: per-channel mean and standard deviation of the training images, as in the reference configuration of Geiping
-et al. 2020 (github.com/JonasGeiping/invertinggradients); those of Fashion-MNIST and CIFAR-100 as commonly published.
-"""
+"""Between pixels in [0, 1] and a network's input."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fldrep import registry
+from fldrep.config.datasets import facts_of
 from fldrep.errors import named
 
-STATISTICS = {
-    "mnist": ((0.13066,), (0.30811,)),
-    "cifar10": ((0.49147, 0.48226, 0.44677), (0.24703, 0.24349, 0.26159)),
-    "fashion-mnist": ((0.28604,), (0.35302,)),
-    "cifar100": ((0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)),
-}
-STATISTICS["photo"] = STATISTICS["cifar10"]  # a photo goes where an image of CIFAR-10 would
 BY_CHANNELS = {1: "mnist", 3: "cifar10"}
 
 
@@ -27,6 +18,11 @@ class Normalisation:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor) -> "Normalisation":
+        """The constants that an `ImageSet` holds. Shape: (C,) twice."""
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
     def to_input(self, pixels: Tensor) -> Tensor:
         """Pixels (..., C, H, W) in [0, 1] to the network's input, same shape."""
@@ -71,4 +67,6 @@ def normalisation_for(images: Tensor | int, normalisation: "str | Normalisation 
         return Normalisation((0.0,) * channels, (1.0,) * channels)
     if normalisation is None:
         normalisation = named("number of channels without normalisation=", channels, BY_CHANNELS)
-    return Normalisation(*named("normalisation", normalisation, STATISTICS))
+    known = {name: facts for name in registry.entries("dataset") if (facts := facts_of(name)).mean is not None}
+    facts = named("normalisation", normalisation, known)
+    return Normalisation(facts.mean, facts.std)

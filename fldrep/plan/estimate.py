@@ -4,35 +4,31 @@ Importing this module does not import torch: the Snakefile prints the estimate.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from fldrep.config.datasets import Facts, facts_of
 from fldrep.config.engine import EngineSettings
 from fldrep.config.reading import stable_json
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
 from fldrep.plan.calibration import Unit, attack_section, calibrated
 from fldrep.plan.grid import Grid, grid_of
-from fldrep.storage.places import Block, Run
+from fldrep.storage.places import IMAGES, Block, Run
 
 # Files of a job: outputs, a note of Snakemake's for each, and a log; but for data also a benchmark.
 FILES = {"data": 1 + 1 + 1, "train": 2 + 2 + 1 + 1, "attack": 2 + 2 + 1 + 1, "theory": 1 + 1 + 1 + 1}
-
-# (C, H, W), classes, training images, test images
-SIZES = {
-    "mnist": ((1, 28, 28), 10, 60_000, 10_000),
-    "fashion-mnist": ((1, 28, 28), 10, 60_000, 10_000),
-    "cifar10": ((3, 32, 32), 10, 50_000, 10_000),
-    "cifar100": ((3, 32, 32), 100, 50_000, 10_000),
-    "photo": ((3, 32, 32), 10, 1, 10_000),
-}
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Jobs by kind, hours of computing by kind (one job at a time), gigabytes of results, and jobs without a cost.
 
-    Analyses of theory, which take seconds to a minute each, are counted and not timed.
+    Analyses of theory, which take seconds to a minute each, are counted and not timed. `unseen` are the data sets of
+    which nobody knows how many images they have before they are prepared.
     """
 
     jobs: dict[str, int]
@@ -40,6 +36,7 @@ class Estimate:
     gigabytes: float
     device: str
     untimed: int = 0
+    unseen: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
@@ -50,6 +47,9 @@ class Estimate:
         """One line for a person. Args: cores: how many jobs of one thread run at once; on a GPU one attack does."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.jobs.items() if count)
         jobs = f"{sum(self.jobs.values())} jobs ({kinds}), {self.files} files"
+        if self.unseen:
+            unseen = ", ".join(self.unseen)
+            return f"{jobs}; {self.untimed} of them not yet timed: the size of {unseen} is known once it is prepared"
         if self.untimed:
             return f"{jobs}; {self.untimed} of them not yet timed on this machine: `python -m fldrep estimate` does"
         at_once = self.hours["train"] / cores + self.hours["attack"] / (1 if self.device == "cuda" else cores)
@@ -66,24 +66,35 @@ def _duration(hours: float) -> str:
 
 
 def estimate(
-    config: Config, device: str | None = None, within_s: float = math.inf, measure: Callable | None = None
+    config: Config,
+    device: str | None = None,
+    within_s: float = math.inf,
+    measure: Callable | None = None,
+    results: Path = Path("results"),
 ) -> Estimate:
     """The cost of a config on a device (the one its attacks would take, if not given).
 
-    Args: within_s: seconds after which no more costs are measured; jobs whose cost is not known then count as untimed.
+    Args: within_s: seconds after which no more costs are measured; jobs whose cost is not known then count as untimed;
+    results: where finished data sets tell what their records do not.
     """
     device = device or device_expected(config.engine)
-    grid, costs_of = grid_of(config), _Units(config, device)
+    grid = grid_of(config)
+    facts = {name: known_facts(config, name, results / config.name) for name in grid.datasets()}
+    unseen = tuple(name for name in facts if not facts[name].countable)
+    costs_of = _Units(config, device, facts)
     blocks = list(grid.blocks())
-    units = {unit for run in grid.runs for unit in costs_of.training(run)}
-    costs = calibrated(units | {costs_of.attack(block) for block in blocks}, within_s, measure)
-    untimed = [run for run in grid.runs if not set(costs_of.training(run)) <= set(costs)]
-    untimed += [block for block in blocks if costs_of.attack(block) not in costs]
+    seen_runs = [run for run in grid.runs if run.dataset not in unseen]
+    seen_blocks = [block for block in blocks if block.run.dataset not in unseen]
+    units = {unit for run in seen_runs for unit in costs_of.training(run)}
+    costs = calibrated(units | {costs_of.attack(block) for block in seen_blocks}, within_s, measure)
+    timed = [run for run in seen_runs if set(costs_of.training(run)) <= set(costs)]
+    timed += [block for block in seen_blocks if costs_of.attack(block) in costs]
+    untimed = len(grid.runs) + len(blocks) - len(timed)
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
     jobs = {"data": len(grid.datasets()) + len(shards), "train": len(grid.runs), "attack": len(blocks)}
     jobs["theory"] = sum(map(len, grid.analyses().values()))
     if untimed:
-        return Estimate(jobs, {}, math.nan, device, len(untimed))
+        return Estimate(jobs, {}, math.nan, device, untimed, unseen)
     start = costs[costs_of.start]
     hours = {
         "train": sum(start + _train_seconds(config, run, costs_of, costs) for run in grid.runs) / 3600,
@@ -97,11 +108,25 @@ def device_expected(engine: EngineSettings) -> str:
     return "cuda" if engine.device == "cuda" or (engine.device == "auto" and gpus_visible()) else "cpu"
 
 
+def known_facts(config: Config, dataset: str, results: Path) -> Facts:
+    """What the record of a data set says, or its finished file below `results` where the record does not say enough."""
+    facts = facts_of(dataset, config.data)
+    if facts.countable:
+        return facts
+    try:
+        with safe_open(results / IMAGES.format(dataset=dataset), "np") as file:
+            tensors = ("train_images", "test_images", "class_means")
+            train, test, means = (file.get_slice(tensor).get_shape() for tensor in tensors)
+    except (SafetensorError, OSError):  # not there yet, or damaged: the data job will say so
+        return facts
+    return Facts(shape=tuple(train[1:]), classes=means[0], train_images=train[0], test_images=test[0])
+
+
 class _Units:
     """The units that the jobs of a config cost. Training runs on the CPU, attacks on `device`."""
 
-    def __init__(self, config: Config, device: str):
-        self.config, self.device = config, device
+    def __init__(self, config: Config, device: str, facts: Mapping[str, Facts]):
+        self.config, self.device, self.facts = config, device, facts
         self.start = Unit("start")
 
     def training(self, run: Run) -> tuple[Unit, ...]:
@@ -117,17 +142,17 @@ class _Units:
         return Unit("attack", **self._of_model(block.run), **sections, device=self.device)
 
     def _of_model(self, run: Run) -> dict:
-        shape, classes, _, _ = SIZES[run.dataset]
+        facts = self.facts[run.dataset]
         model = stable_json(self.config.models[run.model])
-        return {"shape": shape, "classes": classes, "model": model, "threads": self.config.engine.threads}
+        return {"shape": facts.shape, "classes": facts.classes, "model": model, "threads": self.config.engine.threads}
 
 
 def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, float]) -> float:
     settings, clients = config.train[run.model], config.partitions[run.partition].clients
-    _, _, train_images, test_images = SIZES[run.dataset]
-    a_round = max(1, round(settings.fraction * clients)) * train_images / clients * settings.local_epochs
+    facts = units.facts[run.dataset]
+    a_round = max(1, round(settings.fraction * clients)) * facts.train_images / clients * settings.local_epochs
     _, local, test, _ = (costs[unit] for unit in units.training(run))
-    tested = min(settings.test_images or test_images, test_images)
+    tested = min(settings.test_images or facts.test_images, facts.test_images)
     return settings.rounds * a_round * local + (settings.rounds + 1) * tested * test
 
 
@@ -140,11 +165,10 @@ def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> flo
 def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) -> float:
     """Bytes of data, checkpoints and reconstructions (float32), the bulk of the results."""
     total = 0.0
-    for dataset in grid.datasets():
-        shape, _, train_images, test_images = SIZES[dataset]
-        total += math.prod(shape) * (train_images + test_images)
+    for facts in units.facts.values():
+        total += math.prod(facts.shape) * (facts.train_images + facts.test_images)
     for run in grid.runs:
         total += 4 * costs[units.training(run)[-1]] * len(config.train[run.model].checkpoints)
     for (run, _, _, attack), targets in grid.targets.items():
-        total += 4 * targets * (1 + config.attacks[attack].restarts) * math.prod(SIZES[run.dataset][0])
+        total += 4 * targets * (1 + config.attacks[attack].restarts) * math.prod(units.facts[run.dataset].shape)
     return total

@@ -4,20 +4,18 @@ The rules of the workflow take their commands, settings and digests from here, a
 Importing this module imports neither torch nor the code of a job.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fldrep.config.data import PHOTO, DataSettings
+from fldrep.config.data import PHOTO
 from fldrep.config.jobs import AccountingJob, AttackJob, CertificateJob, DataJob, LeakageJob, MetricsJob, TrainJob
 from fldrep.config.partitions import PartitionSettings
 from fldrep.config.section import Section
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.config.whole import Config
-from fldrep.errors import ConfigError
 from fldrep.plan import uses
 from fldrep.plan.grid import Grid
 from fldrep.registry import Entry
@@ -96,7 +94,9 @@ def flag(name: str) -> str:
 
 def data_job(config: Config, grid: Grid, where: DataSet) -> DataJob:
     """What the images of a data set depend on: only `photo` on the photo, none on where files are found."""
-    return DataJob(photo=config.data.photo if where.dataset == PHOTO else None)
+    data = config.data.without_places()
+    own = {name: one for name, one in data.sets.items() if name == where.dataset}
+    return DataJob(photo=data.photo if where.dataset == PHOTO else None, sets=own)
 
 
 def train_job(config: Config, grid: Grid, run: Run) -> TrainJob:
@@ -153,18 +153,7 @@ def metrics_job(config: Config, grid: Grid, where: None) -> MetricsJob:
 def without_places(config: Config) -> Config:
     """The config that results are of: where the files of data sets were found, and plug-ins lie, is no part of it."""
     names = [name.rpartition("/")[2] for name in config.plugins]
-    return config.model_copy(update={"data": DataSettings(photo=config.data.photo), "plugins": names})
-
-
-WILDCARD = re.compile(r"\{\s*\w+\s*(,.*)?\}")  # as Snakemake sees one in a path
-
-
-def refuse_wildcards(config: Config) -> None:
-    """Refuse a user's file that jobs read under a name that cannot be told to Snakemake. Errors: `ConfigError`."""
-    named = {"data.photo.path": config.data.photo.path} if config.data.photo else {}
-    for key, path in named.items():
-        if WILDCARD.search(path):
-            raise ConfigError(f"{key}: {path!r}: Snakemake takes a word in braces for a wildcard; rename the file")
+    return config.model_copy(update={"data": config.data.without_places(), "plugins": names})
 
 
 # The rows -------------------------------------------------------------------------------------------------------------
@@ -182,12 +171,11 @@ JOBS = {
             of=DataSet,
             section=DataJob,
             settings=data_job,
-            found={"photo": []},  # the user's own file, for the data set of that name
             outputs={"images": places.IMAGES},
             told={
                 "places": Told("{params.places:q}", str, "the config's section `data` as JSON: where files are found")
             },
-            uses=lambda config, where: [("dataset", where.dataset)],
+            uses=uses.by_dataset,
         ),
         Job(
             "partition",

@@ -7,7 +7,7 @@ from fldrep.config.attacks import AttackSettings, members_of, parts_of, way_of
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.models import ModelSettings
 from fldrep.config.whole import Config
-from fldrep.storage.places import Block, Checkpoint, Run
+from fldrep.storage.places import Block, Checkpoint, DataSet, Run
 
 Used = Iterable[tuple[str, str]]  # kinds and names of entries; of the kind `module`, a module of the package
 
@@ -19,6 +19,11 @@ def code_of(kind: str, name: str) -> Sequence[str | registry.Entry]:
     if kind == "figure":
         return [f"fldrep.figures.{name}"]
     return [name] if kind == "module" else []
+
+
+def by_dataset(config: Config, where: DataSet) -> Used:
+    """What the images of a data set are made by: its entry, or the reader of the user's folders."""
+    yield ("module", "fldrep.data.folder") if where.dataset in config.data.sets else ("dataset", where.dataset)
 
 
 def by_defense(settings: DefenseSettings) -> Used:

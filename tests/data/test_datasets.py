@@ -1,13 +1,16 @@
 """The same arrays whatever the source, and the real data sets whole."""
 
 import hashlib
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 
+from fldrep import registry
 from fldrep.config.data import DataSettings
-from fldrep.data.datasets import DATASETS, array_sha256, load_arrays, prepare
+from fldrep.data.dataset import array_sha256
+from fldrep.data.datasets import load_arrays, prepare
 from fldrep.data.sources import NoSource
 from fldrep.errors import UnknownName
 from fldrep.storage.imageset import ImageSet
@@ -105,15 +108,20 @@ def test_an_unknown_data_set_is_refused_by_name():
         load_arrays("svhn", DataSettings())
 
 
-def test_the_registry_holds_the_digests_torchvision_publishes():
+def record(dataset):
+    """The module of a built-in data set."""
+    return import_module(registry.entry("dataset", dataset).module)
+
+
+def test_the_records_hold_the_digests_torchvision_publishes():
     from torchvision import datasets as published
 
     for name in ("mnist", "fashion-mnist"):
-        publication = DATASETS[name].publication
+        publication = record(name).PUBLICATION
         ours = [(archive.name, archive.digest) for archive in publication.archives]
         assert ours == [(n, f"md5-{d}") for n, d in getattr(published, publication.torchvision).resources]
     for name in ("cifar10", "cifar100"):
-        publication = DATASETS[name].publication
+        publication = record(name).PUBLICATION
         theirs = getattr(published, publication.torchvision)
         (archive,) = publication.archives
         assert (archive.name, archive.digest) == (theirs.filename, f"md5-{theirs.tgz_md5}")
@@ -122,9 +130,10 @@ def test_the_registry_holds_the_digests_torchvision_publishes():
 
 
 def test_files_that_are_unpickled_or_known_by_nothing_else_must_have_their_digest():
-    bound = {name: known.publication.digests_bind for name, known in DATASETS.items()}
+    records = {name: record(name) for name in ("mnist", "cifar10", "fashion-mnist", "cifar100")}
+    bound = {name: known.PUBLICATION.digests_bind for name, known in records.items()}
     assert bound == {"mnist": False, "cifar10": True, "fashion-mnist": True, "cifar100": True}
-    assert all(known.sha256 or known.publication.digests_bind for known in DATASETS.values())
+    assert all(hasattr(known, "SHA256") or known.PUBLICATION.digests_bind for known in records.values())
 
 
 # ---- the real data sets, whole: from the cache, and downloaded into it the first time

