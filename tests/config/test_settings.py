@@ -141,7 +141,7 @@ WRONG = [
     ("attacks/dlg", {"t\nv": 0.1}, r"attacks.dlg.'t\\nv': unknown key"),
     ("grid", [], "grid: .*at least 1"),
     ("grid/0/targets", 0, "grid.0.targets: 0"),
-    ("grid/0/datasets", ["imagenet"], "grid.0.datasets.0: 'imagenet'"),
+    ("grid/0/datasets", ["imagenet"], r"grid\[0\].datasets: 'imagenet' is no data set; known: cifar10, .*photo"),
     ("grid/1/models", ..., "grid.1.models: missing"),
     ("grid/1/rounds", [0.5], "grid.1.rounds.0: 0.5"),
     ("engine/device", "gpu", "engine.device: 'gpu': .*'auto', 'cpu' or 'cuda'"),

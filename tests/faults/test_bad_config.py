@@ -142,7 +142,7 @@ CASES = [
     ("grid", TYPE, {"datasets": ["mnist"]}, "grid: .*list"),
     ("grid/0/targets", LOW, 0, "grid.0.targets: 0: .*greater than or equal to 1"),
     ("grid/0/targets", HIGH, 50_001, "grid.0.targets: 50001: .*less than or equal to 50000"),
-    ("grid/0/datasets", UNKNOWN, ["imagenet"], "grid.0.datasets.0: 'imagenet': .*'mnist'"),
+    ("grid/0/datasets", UNKNOWN, ["imagenet"], r"grid\[0\].datasets: 'imagenet' is no data set; known: .*mnist"),
     ("grid/0/datasets", EMPTY, [], r"grid.0.datasets: \[\]: .*at least 1"),
     ("grid/1/models", MISSING, ..., "grid.1.models: missing"),
     ("grid/1/rounds", TYPE, [0.5], "grid.1.rounds.0: 0.5: .*integer"),
