@@ -73,6 +73,14 @@ CLAIMS = f"{REPORTS}/{places.CLAIMS}"
 CLAIMS_PAGE = f"{REPORTS}/{places.CLAIMS_PAGE}"
 REPORT = f"{REPORTS}/{places.REPORT}"
 
+# Files of the user's that are missing are told before anything runs.
+if workflow.is_main_process:
+    try:
+        for dataset in [*GRID.datasets(), *(one.dataset for one in GRID.splits)]:
+            files_digest(CONFIG.data, dataset)
+    except FLDRepError as error:
+        raise WorkflowError(str(error)) from None
+
 # A run that was killed leaves jobs and locks; the next one, but for a dry run, clears them.
 if workflow.is_main_process:
     folders = [workflow.modifier.modify_path(one) for one in (RESULTS, REPORTS)]
@@ -152,10 +160,7 @@ def figure_caption(wildcards, output):
 
 def data_files(wildcards):
     """Digest of the user's files behind a data set."""
-    try:
-        return files_digest(CONFIG.data, wildcards.dataset)
-    except FLDRepError as error:
-        raise WorkflowError(str(error)) from None
+    return files_digest(CONFIG.data, wildcards.dataset)
 
 
 def rebuild_command(path):
