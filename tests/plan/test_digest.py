@@ -1,6 +1,5 @@
 """The digest of the code a job depends on, tried on a copy of the package in which lines are edited."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,30 +9,11 @@ from fldrep.config.attacks import ATTACK_MODULES
 from fldrep.machine import origin
 from fldrep.plan import digest as digests
 from fldrep.plan.digest import code_digest, imported_modules, text_digest
-
-PACKAGE = digests.PACKAGE
-DEFENSES = {name: entry.module for name, entry in registry.entries("defense").items()}
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package that the digest looks at; call it to edit a file."""
-    copy = tmp_path / "fldrep"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(digests, "PACKAGE", copy)
-
-    def edit(path: str, old: str, new: str) -> None:
-        text = (copy / path).read_text()
-        assert old in text, f"{path} holds no {old!r}"
-        (copy / path).write_text(text.replace(old, new, 1))
-        forget()
-
-    forget()
-    yield edit
-    forget()
+from fldrep.registry import Entry
 
 
 def forget() -> None:
+    """Digest the files anew."""
     for cached in vars(digests).values():
         if hasattr(cached, "cache_clear"):
             cached.cache_clear()
@@ -148,14 +128,13 @@ def test_what_a_caller_or_a_table_sees_counts(package, case):
     assert {"train none", "attack none"} <= changed_by(package, *CHANGES[case])
 
 
-def test_the_data_of_an_error_that_is_no_text_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(digests, "PACKAGE", tmp_path)
-    found = set()
+def test_the_data_of_an_error_that_is_no_text_counts(package):
+    found, before = set(), "def job_seed"
     for raised in ("Stop(3, 'three')", "Stop(3, f'{3}')", "Stop(3, 'a' + str(3))", "Stop(4)"):
-        (tmp_path / "one.py").write_text(f"raise {raised}\n")
-        forget()
-        found.add(code_digest("fldrep.one"))
-    forget()
+        after = f"raise {raised}\ndef job_seed"
+        package("seeds.py", before, after)
+        found.add(code_digest("fldrep.seeds"))
+        before = after
     assert len(found) == 2
 
 
@@ -300,6 +279,86 @@ def test_the_lazy_top_of_the_package_is_not_followed_but_sub_packages_are():
     assert "fldrep" not in found
     assert {"fldrep.attack", "fldrep.attack.engine", "fldrep.models.model", "fldrep.config.attacks"} <= found
     assert "fldrep.attack.dlg" not in found
+
+
+# ---- what a stranger adds
+
+
+@pytest.fixture
+def plugin(tmp_path) -> Path:
+    """A file outside of the package, with one beside it."""
+    (tmp_path / "maths.py").write_text("SCALE = 2.0\n")
+    path = tmp_path / "sign.py"
+    path.write_text(
+        "import fldrep\nfrom maths import SCALE\n"
+        "@fldrep.defense('sign')\nclass Sign(fldrep.Defense):\n"
+        "    def on_update(self, update, client):\n        return fldrep.compare(update, SCALE)\n"
+    )
+    return path
+
+
+def sign_at(path: Path) -> Entry:
+    return Entry("defense", "sign", "fldrep_plugin_0", path)
+
+
+def digest_of(*parts: str | Entry) -> str:
+    forget()
+    return code_digest(*parts)
+
+
+def test_an_entry_of_this_package_counts_as_its_module():
+    built_in = Entry("defense", "noise", "fldrep.defenses.noise", digests.PACKAGE / "defenses/noise.py")
+    assert code_digest("fldrep.seeds", built_in) == code_digest("fldrep.seeds", "fldrep.defenses.noise")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "counts"),
+    [
+        ("sign.py", "SCALE)", "SCALE + 1)", True),
+        ("maths.py", "2.0", "3.0", True),
+        ("sign.py", "import fldrep", "# A remark.\nimport fldrep", False),
+        ("sign.py", "client):", "client):\n        'In words.'", False),
+    ],
+)
+def test_a_file_outside_counts_and_what_it_imports_beside_it(plugin, file, old, new, counts):
+    before = digest_of("fldrep.seeds", sign_at(plugin))
+    path = plugin.with_name(file)
+    path.write_text(path.read_text().replace(old, new))
+    assert (digest_of("fldrep.seeds", sign_at(plugin)) != before) == counts
+
+
+def test_where_a_file_outside_lies_does_not_count(plugin, tmp_path):
+    before = digest_of(sign_at(plugin))
+    moved = tmp_path / "elsewhere" / "other.py"
+    moved.parent.mkdir()
+    moved.write_text(plugin.read_text())
+    (moved.parent / "maths.py").write_text(plugin.with_name("maths.py").read_text())
+    assert digest_of(sign_at(moved)) == before
+
+
+def test_what_a_file_outside_takes_of_this_package_counts(package, plugin):
+    before = code_digest(sign_at(plugin))
+    package("attack/gs.py", "import ", "ANOTHER = 1\nimport ")
+    assert code_digest(sign_at(plugin)) == before, "it takes nothing of it"
+    package("metrics/images.py", "import ", "ANOTHER = 1\nimport ")
+    assert code_digest(sign_at(plugin)) != before, "as fldrep.compare"
+
+
+def test_an_installed_plug_in_counts_with_the_rest_of_its_own_package(tmp_path):
+    package = tmp_path / "site" / "signs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "maths.py").write_text("SCALE = 2.0\n")
+    (package / "other.py").write_text("")
+    (tmp_path / "site" / "numpy.py").write_text("")  # another installed package
+    path = package / "entry.py"
+    path.write_text("import numpy\nfrom . import maths\nfrom signs.maths import SCALE\n")
+    found = []
+    for name in ("maths.py", "other.py", "../numpy.py"):
+        found.append(digest_of(sign_at(path)))
+        (package / name).write_text("ANOTHER = 1\n")
+    found.append(digest_of(sign_at(path)))
+    assert found[0] != found[1] == found[2] == found[3]
 
 
 def test_a_module_that_is_not_there_is_named():

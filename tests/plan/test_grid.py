@@ -25,7 +25,7 @@ from fldrep.plan.jobs import (
     without_places,
 )
 from fldrep.storage import places
-from fldrep.storage.places import Block, Checkpoint, Run
+from fldrep.storage.places import Block, Checkpoint, DataSet, Run
 from fldrep.tables.attack_runs import ATTACK_IDENTITY
 from fldrep.tables.columns import RUN
 
@@ -166,24 +166,24 @@ def test_jobs_hold_what_they_depend_on_and_no_more(config, jobs):
     assert (job.model, job.defense, job.attack) == (config.models["b"], config.defenses["g"], config.attacks["gs"])
     assert (job.engine, job.targets) == (config.engine, [0, 1])
     assert set(type(job).model_fields) == {"model", "defense", "update", "attack", "engine", "targets"}
-    train = train_job(config, block.run)
+    train = train_job(config, jobs, block.run)
     assert (train.model, train.train, train.defense) == (config.models["b"], config.train["b"], config.defenses["g"])
     assert set(type(train).model_fields) == {"model", "train", "defense"}
-    metrics = metrics_job(config)
+    metrics = metrics_job(config, jobs, None)
     again = Grid(metrics.grid, metrics.seeds, metrics.block)
     assert (list(again.blocks()), again.runs) == (list(jobs.blocks()), jobs.runs)
 
 
 def test_only_the_photo_depends_on_the_photo(config):
     photo = config.model_copy(update={"data": DataSettings(photo={"path": "car.jpg", "label": 1})})
-    assert data_job(photo, "photo") == DataJob(photo=photo.data.photo)
-    assert data_job(photo, "cifar10") == DataJob()
+    assert data_job(photo, None, DataSet("photo")) == DataJob(photo=photo.data.photo)
+    assert data_job(photo, None, DataSet("cifar10")) == DataJob()
 
 
 def test_no_job_and_no_page_depends_on_where_files_are_found(config):
     places = {"sources": ["folder"], "folder": "archives", "cache": "elsewhere"}
     moved = config.model_copy(update={"data": DataSettings(**places)})
-    assert data_job(moved, "mnist") == data_job(config, "mnist")
+    assert data_job(moved, None, DataSet("mnist")) == data_job(config, None, DataSet("mnist"))
     assert without_places(moved) == without_places(config)
 
 
@@ -223,7 +223,7 @@ def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
     assert {name: set(files) for name, files in found.items()} == expected
     assert all(len(files) == len(expected[name]) for name, files in found.items())
     assert summary(analysed, jobs).endswith("28 attack jobs on 48 targets, 28 analyses")
-    metrics = metrics_job(analysed)
+    metrics = metrics_job(analysed, jobs, None)
     assert Grid(metrics.grid, metrics.seeds, metrics.block, metrics.convergence).analyses() == found
 
 
@@ -233,7 +233,7 @@ def test_without_analyses_there_is_no_file_of_theory(jobs):
 
 def test_analyses_hold_what_they_depend_on_and_no_more(analysed):
     run = Run("mnist", "a", "iid", "s", 0)
-    leakage, account = leakage_job(analysed, run), accounting_job(analysed, run)
+    leakage, account = leakage_job(analysed, None, Checkpoint(run, 0)), accounting_job(analysed, None, run)
     found = certificate_job(analysed, grid_of(analysed), Block(run, 2, "single", "dlg", 2))
     shared = (analysed.models["a"], analysed.defenses["s"])
     assert (leakage.model, leakage.defense, leakage.leakage) == (*shared, analysed.theory.leakage)
