@@ -38,6 +38,7 @@ ROOMS = {
     "optimiser": "fldrep.attack.optimisers",
     "figure": "fldrep.figures",
     "claim": "fldrep.report.claims",
+    "analysis": "fldrep.tables",
 }
 
 Registered = TypeVar("Registered", bound=Callable)
@@ -88,6 +89,11 @@ def entries(kind: str) -> dict[str, Entry]:
     return {**built_in(kind), **{name: entry for (of, name), entry in (_ADDED | _TOLD).items() if of == kind}}
 
 
+def in_order(kind: str) -> dict[str, Entry]:
+    """The package's own entries of a kind by name, in the order of their word `order`: figures, claims, analyses."""
+    return dict(sorted(built_in(kind).items(), key=lambda item: item[1].words["order"]))
+
+
 def entry(kind: str, name: str) -> Entry:
     """The entry of a kind and name. Errors: `UnknownName`, with the names that are known."""
     return named(kind, name, entries(kind))
@@ -129,6 +135,7 @@ regulariser = _decorator("regulariser")
 optimiser = _decorator("optimiser")
 figure = _decorator("figure")
 claim = _decorator("claim")
+analysis = _decorator("analysis")
 
 
 # Where entries are found ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from fldrep import registry
 from fldrep.storage.tensors import read_tensors
 
 torch.set_num_threads(1)  # the suite runs in parallel over processes
@@ -226,3 +227,21 @@ def finished_run(tmp_path_factory):
 def finished(finished_run) -> Finished:
     """A finished run of tiny.yaml."""
     return finished_run(TINY)
+
+
+@pytest.fixture
+def plug_in(tmp_path):
+    """A function that loads a text as a plug-in, which is forgotten after the test."""
+    before, modules = dict(registry._ADDED), set(sys.modules)
+
+    def load(text: str) -> list[str]:
+        path = tmp_path / "plugin.py"
+        path.write_text(text)
+        return registry.load_plugins(path)
+
+    yield load
+    for key in set(registry._ADDED) - set(before):
+        del registry._ADDED[key], registry._VALUES[key]
+    for name in set(sys.modules) - modules:
+        if name.startswith("fldrep_plugin_"):
+            del sys.modules[name]

@@ -13,11 +13,11 @@ from fldrep.analysis.rows import (
     UNINFORMED,
     chosen,
     converged,
-    defenses_in_order,
+    metrics_of,
     paired_differences,
+    places_of_defenses,
     updates_of,
 )
-from fldrep.tables.attacks import IMAGE_METRICS
 
 
 def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
@@ -27,11 +27,11 @@ def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     (targets in the medians); the medians of the image metrics; `error`, the median of the column asked for, with `low`
     and `high` (NaN below 8 targets), and `gain`, `gain_low`, `gain_high`, `gain_n`, its paired difference to the
     undefended client; `recovered`, share of all targets; and medians over all targets: `grey` and `class_mean`, the
-    no-information lines of `error`, `grey_mse` and `class_mean_mse`, `live_pruned` and `norm2_removed`.
+    uninformed baseline of `error`, the same of each metric (`grey_mse`, ...), `live_pruned` and `norm2_removed`.
     """
     rows = []
     for _, setting in attacks.groupby(SETTING, sort=True):
-        order = {name: position for position, name in enumerate(defenses_in_order(setting)["defense"])}
+        order = places_of_defenses(setting)
         cells = setting.groupby(["attack", "defense"], sort=False)
         for (attack, defense), cell in sorted(cells, key=lambda item: (item[0][0], order[item[0][1]])):
             rows.append(_cell(cell, error) | _gain(cell, undefended(setting, attack), defense, error))
@@ -39,20 +39,20 @@ def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
 
 
 def _cell(cell: pd.DataFrame, error: str) -> dict:
-    targets, usable = chosen(cell), converged(cell)
+    targets, usable, metrics = chosen(cell), converged(cell), metrics_of(cell)
     estimate = median_interval(usable[error], groups=updates_of(usable))
     return {
         **cell.iloc[0][[*CELL, *OF_UPDATE, *OF_DEFENSE, "preset", "variant_of"]].to_dict(),
         "targets": len(targets),
         "diverged": len(targets) - len(usable),
         "n": estimate.n,
-        **{metric: usable[metric].median() for metric in IMAGE_METRICS},
+        **{metric: usable[metric].median() for metric in metrics},
         "error": estimate.median,
         "low": _number(estimate.low),
         "high": _number(estimate.high),
         "recovered": targets["recovered"].mean(),
         **{guess: targets[f"{guess}_{error}"].median() for guess in UNINFORMED},
-        **{f"{guess}_mse": targets[f"{guess}_mse"].median() for guess in UNINFORMED},
+        **{f"{guess}_{metric}": targets[f"{guess}_{metric}"].median() for guess in UNINFORMED for metric in metrics},
         "live_pruned": targets["live_pruned"].median(),
         "norm2_removed": targets["norm2_removed"].median(),
     }

@@ -3,11 +3,7 @@
 import numpy as np
 import pandas as pd
 
-PLAIN_UPDATE = "single"  # that is config.updates.SINGLE; not imported, so that a new setting redraws no figure
-
-
-METHODS = ("none", "soteria", "compression", "gaussian", "laplace")
-
+from fldrep.analysis.styles import styles_in
 
 # The error that figures show. An attacker can clamp an image to valid pixels at no cost, so what lies outside must not
 # count as protection: without a box constraint the normalised MSE of a readable image can exceed that of a grey one.
@@ -25,6 +21,7 @@ ROUNDING = 255.0**-2 / 12
 LEAST_FLOOR = 1e-9
 
 
+# What the images are called that an attacker can answer with who knows nothing of the update.
 UNINFORMED = ("grey", "class_mean")
 
 
@@ -87,6 +84,11 @@ def paired_differences(rows: pd.DataFrame, reference: pd.DataFrame, column: str 
     return (both["one"] - both["other"]).rename(column)
 
 
+def metrics_of(attacks: pd.DataFrame) -> list[str]:
+    """The metrics of an attack table: its columns that stand beside their values for the uninformed images."""
+    return [name for name in attacks if all(f"{guess}_{name}" in attacks for guess in UNINFORMED)]
+
+
 def leads(attacks: pd.DataFrame, error: str = ERROR) -> pd.Series:
     """How many times each target's error is below that of a grey image; 0 where the attack diverged."""
     rows = chosen(attacks)
@@ -103,11 +105,17 @@ def credited(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
 
 
 def defenses_in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a defense with its method, rule, rate and std, from none over Soteria to noise, weak before strong."""
+    """One row a defense with its method, rule, rate and std, in the order of the methods, weak before strong."""
     rows = frame[["defense", *OF_DEFENSE]].drop_duplicates("defense")
-    place = rows["method"].map({method: position for position, method in enumerate(METHODS)}).fillna(len(METHODS))
+    styles = styles_in(frame)
+    place = [styles[method].order for method in rows["method"]]
     rows = rows.assign(_place=place).sort_values(["_place", "rule", "rate", "std", "defense"])
     return rows.drop(columns="_place").reset_index(drop=True)
+
+
+def places_of_defenses(frame: pd.DataFrame) -> dict[str, int]:
+    """The place of each defense in the order of `defenses_in_order`."""
+    return {name: place for place, name in enumerate(defenses_in_order(frame)["defense"])}
 
 
 def last_rounds(training: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,23 @@
-"""Numbers and names as text."""
+"""Numbers, names and tables as text."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from fldrep.analysis.rows import PLAIN_UPDATE
+from fldrep.analysis.intervals import Estimate
+from fldrep.config.updates import SINGLE
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table for reading: a title, column heads with what they mean, and cells of text; `words` columns hold words."""
+
+    title: str
+    heads: list[tuple[str, str]]
+    rows: list[list[str]]
+    words: int
 
 
 def setting_text(setting: Sequence[object]) -> str:
@@ -14,9 +26,9 @@ def setting_text(setting: Sequence[object]) -> str:
     >>> setting_text(("mnist", "lenet", "iid", 0, "single")), setting_text(("mnist", "lenet", "iid", 2, "of-8"))
     ('mnist · lenet · iid · round 0', 'mnist · lenet · iid · round 2 · update of-8')
     """
-    dataset, model, partition, round, sent = setting
+    dataset, model, partition, round, update = setting
     words = f"{dataset} · {model} · {partition} · round {round}"
-    return words if sent == PLAIN_UPDATE else f"{words} · update {sent}"
+    return words if update == SINGLE else f"{words} · update {update}"
 
 
 def number(value: float | None, kind: str = "", sign: str = "") -> str:
@@ -52,3 +64,13 @@ def interval_text(median: float, low: float, high: float, sign: str = "") -> str
     """
     middle = number(median, sign=sign)
     return middle if pd.isna(low) else f"{middle} [{number(low)}, {number(high)}]"
+
+
+def estimate_text(estimate: Estimate, sign: str = "") -> str:
+    """A median, mean or share with its interval, where there is one.
+
+    >>> estimate_text(Estimate(8, 1.0, 0.5, 2.0)), estimate_text(Estimate(3, 1.0), "+")
+    ('1.00 [0.500, 2.00]', '+1.00')
+    """
+    low, high = (float("nan") if end is None else end for end in (estimate.low, estimate.high))
+    return interval_text(estimate.median, low, high, sign)

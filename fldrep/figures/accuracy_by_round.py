@@ -7,14 +7,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.figures import theme
 
 COLUMNS = 2
 PANEL = ["dataset", "model", "partition"]
-DASHES = {"none": "-", "soteria": "-", "compression": "--", "gaussian": "-.", "laplace": ":"}
 
 
+@registry.figure(
+    "accuracy_by_round",
+    title="Accuracy by round",
+    caption="Test accuracy of the federated model by round, one colour a defense. Each seed is a thin line; from 8 "
+    "seeds on, the line is their median and the band its 95 % bootstrap interval over seeds. Round 0 is the untrained "
+    "model. Runs under different defenses share the initial weights, the clients drawn and the order of batches.",
+    reads=("training",),
+    needs=(),
+    order=30,
+)
 @theme.themed
 def draw(training: pd.DataFrame) -> Figure:
     """One panel a data set, model and partition that was trained. Args: table `tables.training`."""
@@ -29,14 +39,13 @@ def draw(training: pd.DataFrame) -> Figure:
         ax.set_title(" · ".join(key))
         ax.set(xlabel="round", ylabel="test accuracy")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    methods = training.drop_duplicates("defense").set_index("defense")["method"]
-    handles = [Line2D([], [], **_line(style, methods[name]), label=style.label) for name, style in styles.items()]
+    handles = [Line2D([], [], **_line(style), label=style.label) for style in styles.values()]
     theme.legend_below(figure, handles)
     return figure
 
 
 def _draw_defense(ax: Axes, rows: pd.DataFrame, style: theme.Style) -> None:
-    line = _line(style, rows["method"].iloc[0])
+    line = _line(style)
     table = rows.pivot(index="round", columns="seed", values="test_accuracy").sort_index()
     if table.shape[1] < LEAST_FOR_INTERVAL:
         for seed in table:
@@ -48,10 +57,10 @@ def _draw_defense(ax: Axes, rows: pd.DataFrame, style: theme.Style) -> None:
     ax.fill_between(table.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
-def _line(style: theme.Style, method: str) -> dict:
+def _line(style: theme.Style) -> dict:
     return {
         "color": style.colour,
-        "linestyle": DASHES.get(method, "-"),
+        "linestyle": style.line,
         "linewidth": 1.2,
         "marker": style.marker,
         "markersize": 4.5,

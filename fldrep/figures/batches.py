@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fldrep import registry
 from fldrep.analysis.intervals import median_interval, share_interval
 from fldrep.analysis.rows import ERROR, ERROR_NAMES, chosen, converged, updates_of
 from fldrep.figures import theme
@@ -24,6 +25,19 @@ class Sweep:
     rows: pd.DataFrame
 
 
+@registry.figure(
+    "batches",
+    title="Several images, several local steps",
+    caption="How recovery falls with the number of images an update holds, and with the number of local steps behind "
+    "it. Left: the median error of the reconstructions that did not diverge, each set against the original that the "
+    "best one-to-one assignment gives it (the assignment knows the truth, so it favours the attacker); dashed and "
+    "dotted: what an attacker who saw nothing would score. Right: the share of all targets recovered, diverged ones "
+    "counted as not recovered. Intervals, 95 %: bootstrap over updates, and Wilson's with as many cases as updates, "
+    "as images of one update are not independent; fewer than 8 updates have none.",
+    reads=("attacks",),
+    needs=("several-updates",),
+    order=50,
+)
 @theme.themed
 def draw(attacks: pd.DataFrame, error: str = ERROR) -> Figure:
     """A row of panels a sweep: the median error, and the share of targets recovered.

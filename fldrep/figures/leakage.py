@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.figures import theme
 
@@ -51,6 +52,22 @@ class View:
     rows: pd.DataFrame
 
 
+@registry.figure(
+    "leakage",
+    title="Leakage of representations",
+    caption="How well a server that sees only the gradient of the last layer reads the class-wise representations of "
+    "a batch, and its labels: by the number of images (left, or above, at the last round looked at) and by round (for "
+    "the largest batch). A marker is the median over batches of one client each, the same images under every defense; "
+    "its bar is the 95 % bootstrap interval, and with fewer than 8 batches each one is a small point and there is no "
+    "interval. Filled is the correlation of row c of the weight gradient over entry c of the bias gradient with the "
+    "true mean representation of class c, over all features; hollow is the same over the features whose column was "
+    "sent, as the mask of a defense is there to see. For labels, filled uses the bias gradient alone, and hollow "
+    "labelled public images besides. The dashed line is what takes no gradient: the mean representation of public "
+    "images, or an even guess of the labels; in the shaded region the gradient tells no more than that.",
+    reads=("leakage",),
+    needs=("leakage",),
+    order=70,
+)
 @theme.themed
 def draw(leakage: pd.DataFrame) -> Figure:
     """For each data set, model and partition a row of panels for representations and one for labels.

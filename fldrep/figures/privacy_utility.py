@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fldrep import registry
 from fldrep.analysis.cells import summarise
 from fldrep.analysis.families import is_adaptive, undefended
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
@@ -20,6 +21,21 @@ TITLE_CHARACTERS = 44  # in a line over one panel
 ACCURACY = ["dataset", "model", "partition", "defense"]
 
 
+@registry.figure(
+    "privacy_utility",
+    title="Privacy against utility",
+    caption="Up is what an attacker misses: the median MSE of the reconstructions over the attacked images, on "
+    "pixels clamped to the valid range (as an attacker can clamp at no cost), with its 95 % bootstrap interval over "
+    "targets; with fewer than 8 targets each one is a small point and there is no interval. Right is the test "
+    "accuracy of the same training run after its last round, the thin bar its range over seeds; where the model was "
+    "not trained the defenses stand side by side instead. In the shaded region the attacker is no better than one who "
+    "answers with a grey image or the mean image of the class, so no defense is credited beyond its edge. Diverged "
+    "attacks are left out of the median and make its marker hollow, since a diverged attack is not a protected "
+    "client; how many they are stands above the panel.",
+    reads=("attacks", "training"),
+    needs=(),
+    order=10,
+)
 @theme.themed
 def draw(attacks: pd.DataFrame, training: pd.DataFrame, error: str = ERROR) -> Figure:
     """One panel an attacked checkpoint and attack.
@@ -106,7 +122,7 @@ def _draw_undefended(ax: Axes, panel: pd.DataFrame, plain: pd.DataFrame, error: 
     """The undefended client's level where the attack itself was not run on it."""
     if (panel["method"] == "none").any() or converged(plain).empty:
         return
-    ax.axhline(converged(plain)[error].median(), color=theme.METHOD_COLOURS["none"], linewidth=1.1, zorder=1.6)
+    ax.axhline(converged(plain)[error].median(), color=theme.INK, linewidth=1.1, zorder=1.6)
 
 
 def _tick(cell, styles: dict[str, theme.Style]) -> str:
@@ -116,7 +132,7 @@ def _tick(cell, styles: dict[str, theme.Style]) -> str:
 
 def _handles(styles: dict[str, theme.Style], cells: pd.DataFrame) -> list:
     """Legend entries, those of divergence and of the undefended level where there is some to show."""
-    grey, ink = {"color": (0.4, 0.4, 0.4), "linestyle": "none"}, theme.METHOD_COLOURS["none"]
+    grey, ink = {"color": (0.4, 0.4, 0.4), "linestyle": "none"}, theme.INK
     handles = [Line2D([], [], **style.point, markersize=8, label=style.label) for style in styles.values()]
     if ((cells["diverged"] > 0) & (cells["n"] > 0)).any():
         hollow = {"marker": "o", "markerfacecolor": "white", "markeredgewidth": 1.4, "markersize": 8}

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fldrep import registry
 from fldrep.analysis.rows import SETTING, chosen, defenses_in_order
 from fldrep.analysis.words import setting_text
 from fldrep.errors import DataError
@@ -45,6 +46,20 @@ class Band:
         return self.head + len(self.targets) * (THUMB + TEXT) + 0.08
 
 
+@registry.figure(
+    "reconstructions",
+    title="What the attacker sees",
+    caption="Attacked images and what each attack makes of them under each defense; the first targets of the first "
+    "seed, not a selection. Under each reconstruction stand its MSE in normalised space, its MSE on pixels clamped to "
+    "the valid range, and the share of live features that was pruned from this very update, above it the nominal "
+    "rate. Under each original stand the errors of two attackers who know nothing of the update, one answering with a "
+    "grey image, one with the mean image of the class; a star marks a reconstruction that is no better than these on "
+    "clamped pixels. A red frame marks an attack that diverged. The normalised MSE is not clamped, the display is: "
+    "without a box constraint a readable image can have a large one.",
+    reads=("attacks", "gallery"),
+    needs=(),
+    order=20,
+)
 @theme.themed
 def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int | None = None) -> Figure:
     """A band an attacked checkpoint and attack, a row a target, a column a defense.

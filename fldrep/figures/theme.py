@@ -20,33 +20,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fldrep.analysis.intervals import Estimate
-from fldrep.analysis.rows import defenses_in_order
+from fldrep.analysis.rows import UNINFORMED, defenses_in_order
+from fldrep.analysis.styles import style_of, styles_in
 from fldrep.atomic import atomic_write
 
 DPI = 110
 LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column
 # The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
 COLOURS = sns.color_palette("colorblind").as_hex()
-METHOD_COLOURS = {
-    "none": "#222222",
-    "soteria": COLOURS[0],
-    "compression": COLOURS[1],
-    "gaussian": COLOURS[2],
-    "laplace": COLOURS[4],
-}
-METHOD_MARKERS = {"none": "X", "soteria": "o", "compression": "s", "gaussian": "D", "laplace": "v"}
-RULE_MARKERS = {"ratio": "o", "inverse": "P", "reference-notebook": "h", "reference-script": "p"}
-RULE_COLOURS = {  # where the rules of one method must be told apart; elsewhere colour is the method
-    "ratio": COLOURS[0],
-    "inverse": COLOURS[2],
-    "reference-notebook": COLOURS[4],
-    "reference-script": COLOURS[3],
-}
-OTHER_COLOUR, OTHER_MARKER = COLOURS[7], "*"
+INK = style_of("none").colour  # of the undefended client
 PALEST = 0.5  # share of white in the weakest rate of a method
 GREY = "#6b6b6b"
 PRUNED = {"live_pruned": "live", "nonzero_pruned": "nonzero"}  # columns of shares of features pruned, and of which
-LINE_OF = {"grey": ("grey image", "--"), "class_mean": ("mean image of the class", ":")}
+LINE_OF = dict(zip(UNINFORMED, (("grey image", "--"), ("mean image of the class", ":")), strict=True))
 
 RC = {
     "font.family": "DejaVu Sans",
@@ -106,6 +92,7 @@ class Style:
     colour: tuple[float, float, float]
     marker: str
     label: str
+    line: str = "-"
 
     @property
     def point(self) -> dict:
@@ -134,18 +121,18 @@ def defense_styles(frame: pd.DataFrame) -> dict[str, Style]:
 
     A table without a column of `PRUNED` has no shares of features in its labels.
     """
-    defenses = defenses_in_order(frame)
+    defenses, methods = defenses_in_order(frame), styles_in(frame)
     column = next((name for name in PRUNED if name in frame), "")
     shares = frame.reindex(columns=["defense", column]).groupby("defense")[column].agg(["min", "max"])
     styles = {}
     for _, alike in defenses.groupby(["method", "rule"], sort=False):
         for place, row in enumerate(alike.itertuples()):
             white = PALEST * (1 - place / (len(alike) - 1)) if len(alike) > 1 else 0.0
-            base = np.array(to_rgb(METHOD_COLOURS.get(row.method, OTHER_COLOUR)))
-            marker = RULE_MARKERS.get(row.rule) or METHOD_MARKERS.get(row.method, OTHER_MARKER)
+            method = methods[row.method]
+            base, (marker, _) = np.array(to_rgb(method.colour)), method.of_rule(row.rule)
             strength = strength_text(row.rate, row.std, *shares.loc[row.defense], PRUNED.get(column, ""))
             label = f"{row.defense} ({strength})" if strength else row.defense
-            styles[row.defense] = Style(tuple(white + (1 - white) * base), marker, label)
+            styles[row.defense] = Style(tuple(white + (1 - white) * base), marker, label, method.line)
     return {name: styles[name] for name in defenses["defense"]}
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fldrep.analysis.styles import styles_text
 from fldrep.config.jobs import MetricsJob
 from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
@@ -15,27 +16,22 @@ from fldrep.plan.grid import Grid
 from fldrep.storage import places
 from fldrep.storage.gallery import gallery_key, original_key
 from fldrep.storage.tensors import read_tensors, write_tensors
-from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.attack_runs import ATTACK_IDENTITY, ATTACK_RUNS
-from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.certificate import CERTIFICATE
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.attacks import ATTACKS, attacks_here
+from fldrep.tables.final import FINAL
 from fldrep.tables.table import Table
 from fldrep.tables.training import TRAINING
 
 GALLERY_TARGETS = 8
 PICTURES = ("originals", "images")  # what an attack job keeps of each block
 UNINFORMED = ("class_means", "mean", "std")  # what is known of a data set without an update
-ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
 
 
-def collect(
-    job: MetricsJob, results: Path, attacks: Path, training: Path, gallery: Path, analyses: Mapping[str, Path]
-) -> None:
+def collect(job: MetricsJob, results: Path, tables: Mapping[str, Path], gallery: Path, code: str = "") -> None:
     """Write the tables and the gallery of a grid whose jobs' files lie under `results`.
 
-    Args: analyses: where each table of `ANALYSES` goes; one that no entry asks for is written empty.
+    Args: tables: where each table of `FINAL` goes; one that no entry asks for is written empty; code: digest of the
+    code that judges, recorded in the table `attacks`.
     """
     jobs = Grid(job.grid, job.seeds, job.block, job.convergence)
     blocks = [
@@ -45,14 +41,14 @@ def collect(
     uninformed = {
         name: read_tensors(results / places.IMAGES.format(dataset=name), UNINFORMED) for name in jobs.datasets()
     }
-    histories = gathered(TRAINING, [results / run.path(places.TRAINING) for run in jobs.runs])
-    found = {
-        name: gathered(ANALYSES[name], [results / file for file in files]) for name, files in jobs.analyses().items()
-    }
-    ATTACKS.write(judge(blocks, uninformed, job.metrics.recovered_ssim), attacks)
-    TRAINING.write(histories, training)
-    for name, rows in found.items():
-        ANALYSES[name].write(rows, analyses[name])
+    files = {TRAINING.name: [run.path(places.TRAINING) for run in jobs.runs], **jobs.analyses()}
+    found = {name: gathered(FINAL[name], [results / file for file in own]) for name, own in files.items()}
+    found[ATTACKS.name] = judge(blocks, uninformed, job.metrics.recovered_ssim).assign(judged_by=code)
+    for name, table in {**FINAL, ATTACKS.name: attacks_here()}.items():
+        rows = found[name]
+        if "method" in rows:
+            rows.attrs["styles"] = styles_text(rows["method"])
+        table.write(rows, tables[name])
     write_tensors(gallery, pick_gallery(blocks, min(job.seeds)))
 
 
@@ -64,17 +60,17 @@ def gathered(table: Table, files: Sequence[Path]) -> pd.DataFrame:
 def judge(
     blocks: Sequence[tuple[pd.DataFrame, Path]], uninformed: dict[str, dict[str, Tensor]], recovered_ssim: float
 ) -> pd.DataFrame:
-    """The table `attacks`.
+    """The table `attacks`, but for who judged.
 
     Args: blocks: each job's table `attack_runs` and the file of its reconstructions; uninformed: for each data set the
     tensors of `UNINFORMED`.
     """
     if not blocks:
-        return pd.DataFrame(columns=ATTACKS.names)
+        return pd.DataFrame(columns=attacks_here().names)
     judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), uninformed) for rows, path in blocks]
     table = pd.concat(judged, ignore_index=True)
     table["recovered"] = table["ssim"] >= recovered_ssim
-    return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)[ATTACKS.names]
+    return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)
 
 
 def matched(rows: pd.DataFrame, tensors: dict[str, Tensor]) -> tuple[pd.DataFrame, dict[str, Tensor]]:

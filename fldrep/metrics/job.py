@@ -6,7 +6,6 @@ from fldrep.config.jobs import MetricsJob
 from fldrep.metrics.collect import collect
 
 
-def metrics_job(job: MetricsJob, results: Path, gallery: Path, **tables: Path) -> None:
+def metrics_job(job: MetricsJob, results: Path, gallery: Path, code: str = "", **tables: Path) -> None:
     """Write the final tables, each to the path under its name, from the files under `results`."""
-    attacks, training = tables.pop("attacks"), tables.pop("training")
-    collect(job, results, attacks, training, gallery, tables)
+    collect(job, results, tables, gallery, code)

@@ -13,7 +13,7 @@ from fldrep.registry import Entry
 from fldrep.syntax import local_files, tree_digest, tree_of
 
 # Packages and modules of many declarations, each for other jobs: of these only the definitions that are reached count.
-BY_NAME = ("fldrep.config", "fldrep.plan", "fldrep.storage.places")
+BY_NAME = ("fldrep.config", "fldrep.plan", "fldrep.storage.places", "fldrep.tables")
 
 
 # Values that settings fill in: a job is told them as its params, and they count only where its own code reads them.

@@ -280,7 +280,7 @@ JOBS = {
                 "accounting": [places.ACCOUNTING],
             },
             outputs=TABLES | {"gallery": places.GALLERY},
-            told={"results": Told("{params.results:q}", Path, "the folder that all of the grid's files are under")},
+            told=CODE | {"results": Told("{params.results:q}", Path, "the folder of all files of the grid")},
             uses=lambda config, where: uses.by_metrics(),
         ),
         Job(
@@ -306,12 +306,12 @@ JOBS = {
         ),
         Job(
             "report",
-            "Write the page: one self-contained file.",
+            "Write the page, one self-contained file, and the record of the run beside it.",
             "fldrep.report.jobs.page:report_job",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE]},
-            outputs={"page": places.REPORT},
+            outputs={"page": places.REPORT, "record": places.RECORD},
             environment="plots",
         ),
     )

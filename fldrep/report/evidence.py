@@ -5,15 +5,15 @@ space and not clamped, an attacker without a box constraint (DLG) loses to the g
 file can hold, so that a readable reconstruction may count as no attack at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from fldrep.analysis.families import is_adaptive, undefended
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, median_interval
-from fldrep.analysis.rows import SETTING, converged, credited, leads
-from fldrep.analysis.words import interval_text, number
+from fldrep.analysis.rows import CELL, SETTING, converged, credited, last_rounds, leads
+from fldrep.analysis.words import estimate_text, number
 from fldrep.config.whole import Config
 from fldrep.tables.claims import VERDICTS
 
@@ -24,24 +24,29 @@ REPRODUCED, ONLY_NON_ADAPTIVE, NOT_REPRODUCED, TOO_WEAK, NOT_TESTABLE = VERDICTS
 LEAD = 2.0
 
 
+# "Equal accuracy" and "no accuracy lost": within one point, about what two seeds of one run differ by.
+POINT = 0.01
+# A model that gained less than this over its initial weights has learned too little to lose accuracy by a defense.
+LEARNED = 0.2
+
+
 NOTHING = Estimate(0, float("nan"))
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The final tables of one config, and the config."""
+    """The final tables of one config by name, and the config."""
 
     config: Config
-    attacks: pd.DataFrame
-    training: pd.DataFrame
-    leakage: pd.DataFrame
-    certificate: pd.DataFrame
-    convergence: pd.DataFrame
-    accounting: pd.DataFrame
+    rows: Mapping[str, pd.DataFrame]
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """The rows of a table of `tables.final`."""
+        return self.rows[name]
 
     def settings(self) -> Iterator[tuple[dict, pd.DataFrame]]:
         """Each attacked setting (data set, model, partition, round) and its rows, with the column `credited`."""
-        for values, rows in credited(self.attacks).groupby(SETTING, sort=True):
+        for values, rows in credited(self["attacks"]).groupby(SETTING, sort=True):
             yield dict(zip(SETTING, values, strict=True)), rows
 
 
@@ -108,11 +113,11 @@ def above(estimate: Estimate, threshold: float = 0.0) -> bool:
     return estimate.low is not None and estimate.low > threshold
 
 
-def few(estimate: Estimate) -> str | None:
-    """Why an estimate has no interval, None if it has one."""
+def few(estimate: Estimate, what: str = "targets converged on both sides") -> str | None:
+    """Why an estimate has no interval, None if it has one. Args: what: what was counted."""
     if estimate.n >= LEAST_FOR_INTERVAL:
         return None
-    return f"{estimate.n} targets converged on both sides; {LEAST_FOR_INTERVAL} are asked for"
+    return f"{estimate.n} {what}; {LEAST_FOR_INTERVAL} are asked for"
 
 
 def found_in(rows: pd.DataFrame, where: dict, **known) -> Finding:
@@ -130,8 +135,7 @@ def found_in(rows: pd.DataFrame, where: dict, **known) -> Finding:
 
 def median_text(estimate: Estimate, sign: str = "") -> str:
     """A median with its interval and n."""
-    low, high = (float("nan") if end is None else end for end in (estimate.low, estimate.high))
-    return f"{interval_text(estimate.median, low, high, sign)} (n = {estimate.n})"
+    return f"{estimate_text(estimate, sign)} (n = {estimate.n})"
 
 
 def times_text(estimate: Estimate) -> str:
@@ -142,3 +146,19 @@ def times_text(estimate: Estimate) -> str:
     """
     value = estimate.median
     return f"{float(f'{value:.3g}'):,.0f} times" if abs(value) >= 1000 else f"{number(value)} times"
+
+
+def trained_accuracies(training: pd.DataFrame, where: dict) -> pd.DataFrame | None:
+    """Accuracy after the last round, a row a seed and a column a defense; None where the model has not learned."""
+    own = training[(training[["dataset", "model", "partition"]] == [where[k] for k in CELL[:3]]).all(axis=1)]
+    last = last_rounds(own).pivot(index="seed", columns="defense", values="test_accuracy")
+    first = own[own["round"] == 0].pivot(index="seed", columns="defense", values="test_accuracy")
+    plain = own.loc[own["method"] == "none", "defense"].unique()
+    gained = (last - first)[plain].median()
+    return last if len(plain) and gained.iloc[0] >= LEARNED else None
+
+
+def same_accuracy(accuracies: pd.DataFrame, one: str, other: str) -> bool:
+    """Whether two defenses' median accuracies over the seeds are within a point."""
+    medians = accuracies.median()
+    return abs(medians[one] - medians[other]) <= POINT + 1e-9

@@ -7,81 +7,69 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
 from fldrep.analysis.rows import RUN_OF_MODEL, chosen
 from fldrep.analysis.words import number
 from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
-from fldrep.report.claims import claims_for_reading
 from fldrep.report.html import rendered
-from fldrep.report.tables import privacy_tables, training_tables, untrained_models
-from fldrep.report.theory_tables import theory_tables
-from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.certificate import CERTIFICATE
+from fldrep.report.record import Record, digest, write_record
+from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
+from fldrep.report.verdicts import claims_for_reading
+from fldrep.tables.attacks import ATTACKS, metrics_in
 from fldrep.tables.claims import CLAIMS
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import TRAINING
+from fldrep.tables.final import FINAL
+from fldrep.tables.table import Column
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-TITLES = {
-    "privacy_utility": "Privacy against utility",
-    "reconstructions": "What the attacker sees",
-    "accuracy_by_round": "Accuracy by round",
-    "naive_vs_adaptive": "Attacks that know of the defense",
-    "batches": "Several images, several local steps",
-    "photo": "The photo of the reference",
-    "leakage": "Leakage of representations",
-    "certificate": "The certificate of theorem 1",
-    "convergence": "The convergence of theorem 2",
-}
 
 
 def write_page(
     config: Config,
-    attacks: Path | str,
-    training: Path | str,
-    claims: Path | str,
-    analyses: Mapping[str, Path],
+    tables: Mapping[str, Path],
+    claims: Path,
     figures: Sequence[Path],
     provenance: Mapping[str, object],
-    out_html: Path | str,
-    captions: Path | str | None = None,
+    out_html: Path,
+    out_record: Path,
 ) -> None:
-    """Write the report of a grid as one HTML file, whole or not at all.
+    """Write the report of a grid as one HTML file, and the record of the run, each whole or not at all.
 
-    Args: attacks, training, claims: Parquet files of these tables of `tables`; analyses: those of leakage, certificate,
-    convergence and accounting, by name; figures: PNG files in the order they are shown, each named after its figure;
-    provenance: what made it, in the order shown (words, or a list or
-    mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their own;
-    captions: a folder with the sentences NAME.rst of each figure.
-    Errors: `DataError` for a table, figure or caption that cannot be read.
+    Args: tables: the Parquet file of each table of `FINAL`; claims: that of the table `claims`; figures: PNG files in
+    the order they are shown, each named after its figure; provenance: what made it, in the order shown (words, or a
+    list or mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their
+    own.
+    Errors: `DataError` for a table or figure that cannot be read.
     """
+    rows = {name: table.read(tables[name]) for name, table in FINAL.items()}
+    besides = [one for one in metrics_in(ATTACKS.in_file(tables["attacks"]).columns) if one not in ATTACKS.columns]
+    content = {path.stem: _png(path) for path in figures}
     text = page_text(
         config.model_dump(mode="json"),
-        ATTACKS.read(attacks),
-        TRAINING.read(training),
+        rows,
         CLAIMS.read(claims),
-        {table.name: table.read(analyses[table.name]) for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)},
-        [_figure(Path(path), captions) for path in figures],
+        [_figure(name, picture) for name, picture in content.items()],
         provenance,
+        besides,
     )
-    with atomic_write(Path(out_html)) as beside:
+    shown = {name: digest(picture) for name, picture in content.items()}
+    write_record(Record(config, facts_of(provenance), dict(provenance.get("versions", {})), shown), out_record)
+    with atomic_write(out_html) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def page_text(
     config: Mapping,
-    attacks: pd.DataFrame,
-    training: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     claims: pd.DataFrame,
-    analyses: Mapping[str, pd.DataFrame],
     figures: Sequence[Mapping],
     provenance: Mapping,
+    metrics: Sequence[Column] = (),
 ) -> str:
-    """The page as HTML; everything that comes from outside is escaped."""
+    """The page as HTML; everything that comes from outside is escaped. Args: metrics: those of plug-ins."""
+    attacks, training = tables["attacks"], tables["training"]
     return rendered(
         "report.html.j2",
         name=config["name"],
@@ -89,26 +77,21 @@ def page_text(
         claims=claims_for_reading(claims),
         figures=figures,
         least=LEAST_FOR_INTERVAL,
-        privacy=privacy_tables(attacks),
+        privacy=privacy_tables(attacks, metrics),
         training=training_tables(training),
         untrained=untrained_models(training),
-        theory=theory_tables(analyses),
+        theory=analyses_for_reading(tables),
         times=times(attacks, training),
-        facts={key: _words(value) for key, value in provenance.items() if key not in ("versions", "rerun")},
+        facts=facts_of(provenance),
         versions=provenance.get("versions", {}),
         rerun=provenance.get("rerun", []),
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
 
 
-def caption_of(name: str, folder: Path | str | None) -> str:
-    """The sentences of NAME.rst in a folder; none without a folder. Errors: `DataError` naming the file."""
-    if folder is None:
-        return ""
-    try:
-        return " ".join((Path(folder) / f"{name}.rst").read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{Path(folder) / name}.rst: no readable caption: {error}") from None
+def facts_of(provenance: Mapping[str, object]) -> dict[str, str]:
+    """What is said of the origin in words."""
+    return {key: _words(value) for key, value in provenance.items() if key not in ("versions", "rerun")}
 
 
 def summary(attacks: pd.DataFrame, training: pd.DataFrame) -> dict[str, int]:
@@ -151,19 +134,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _figure(path: Path, captions: Path | str | None) -> dict[str, str | int]:
-    """A figure for the template: its title, its caption and its PNG in base64."""
+def _png(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: no readable figure: {error.strerror}") from None
     if not content.startswith(PNG_START) or not content.endswith(PNG_END):
         raise DataError(f"{path}: not a whole PNG file; it begins with {content[:8]!r} and ends with {content[-8:]!r}")
-    name = path.stem
+    return content
+
+
+def _figure(name: str, content: bytes) -> dict[str, str | int]:
+    """A figure for the template: its title, its caption and its PNG in base64."""
+    said = registry.entry("figure", name).words
     return {
         "name": name,
-        "title": TITLES.get(name, name.replace("_", " ").capitalize()),
-        "caption": caption_of(name, captions),
+        "title": said["title"],
+        "caption": said["caption"],
         "width": int.from_bytes(content[16:20], "big"),
         "height": int.from_bytes(content[20:24], "big"),
         "data": base64.b64encode(content).decode(),

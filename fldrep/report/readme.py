@@ -15,8 +15,9 @@ from fldrep.analysis.cells import summarise
 from fldrep.analysis.published import PHOTO_MSE
 from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_order
 from fldrep.analysis.words import interval_text, number, setting_text
+from fldrep.atomic import atomic_write
 from fldrep.errors import DataError, named
-from fldrep.report.claims import claims_for_reading, place
+from fldrep.report.verdicts import claims_for_reading, place
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 
@@ -44,6 +45,30 @@ def filled(readme: str, blocks: Mapping[str, str]) -> str:
 def names_in(readme: str) -> list[str]:
     """The blocks that a text has markers for, in order. Errors: `DataError` for unpaired markers."""
     return list(_spans(readme))
+
+
+def text_of(readme: Path) -> str:
+    """A text with markers. Errors: `DataError` where it cannot be read, or its markers do not pair."""
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{readme}: cannot be read: {error}") from None
+    _spans(text)
+    return text
+
+
+def fill(readme: Path, results: Path) -> list[str]:
+    """Write the blocks of a text anew from published results; returns what was done, a line each.
+
+    Errors: those of `text_of` and `readme_blocks`.
+    """
+    text = text_of(readme)
+    names = names_in(text)
+    blocks, lacking = readme_blocks(results, names)
+    with atomic_write(readme) as beside:
+        beside.write_text(filled(text, blocks), encoding="utf-8")
+    left = [f"{readme}: block {name} left as it is: there is no {results / one}" for name, one in lacking.items()]
+    return [f"{readme}: {len(blocks)} of {len(names)} blocks written", *left]
 
 
 def _spans(readme: str) -> dict[str, tuple[int, int]]:
@@ -206,7 +231,7 @@ def _from_folder(table, block: Callable[[pd.DataFrame], str]) -> Callable[[Path]
     """A block of one table of a published folder, below a line that says where it comes from."""
 
     def text(folder: Path) -> str:
-        return f"{origin_text(folder)}\n\n{block(table.read(folder / f'{table.name}.parquet'))}"
+        return f"{origin_text(folder)}\n\n{block(table.read(table.file_in(folder), older=True))}"
 
     return text
 

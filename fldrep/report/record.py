@@ -1,74 +1,58 @@
-"""What a page tells of its making, read back from it: the page is the record of the run that made it."""
+"""What a page is made from, as a file beside it: the run's config, its origin, and the figures that the page shows."""
 
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from fldrep.atomic import atomic_write
 from fldrep.config.reading import parse_config
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError
 
-MADE, VERSIONS, ORIGIN, SETTINGS = "made", "Versions", "Origin", "Settings"  # a section of the page, and its heads
+PARTS = ("config", "facts", "versions", "figures")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A page's config with its defaults, the facts of its origin, the versions of packages, and its whole text."""
+    """A run's config with its defaults, the facts of its origin in words, the versions of packages, and the sha256 of
+    each figure by name.
+    """
 
     config: Config
-    facts: dict[str, str]
-    versions: dict[str, str]
-    text: str = field(repr=False)
+    facts: Mapping[str, str]
+    versions: Mapping[str, str]
+    figures: Mapping[str, str]
+
+    def shows(self, figure: str, content: bytes) -> bool:
+        """Whether the page shows this content as its figure of a name."""
+        return self.figures.get(figure) == digest(content)
 
 
-def record_of(page: Path) -> Record:
-    """The record on a page written by `report.page`. Errors: `DataError` naming the page and what it lacks."""
+def digest(content: bytes) -> str:
+    """The sha256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as JSON."""
+    told = {**vars(record), "config": record.config.model_dump(mode="json")}
+    with atomic_write(path) as beside:
+        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> Record:
+    """A record written by `write_record`. Errors: `DataError` naming the file and what it lacks."""
     try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{page}: no readable page: {error}") from None
-    made = _Made(text)
-    missing = {ORIGIN, VERSIONS} - set(made.pairs) | {SETTINGS} - set(made.texts)
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no readable record of a run; run snakemake: {error}") from None
+    missing = [part for part in PARTS if not isinstance(told, dict) or not isinstance(told.get(part), dict)]
     if missing:
-        raise DataError(f"{page}: not a page of this workflow: it has no part {', '.join(sorted(missing))}")
+        raise DataError(f"{path}: not the record of a run: it has no {', '.join(missing)}")
     try:
-        config = parse_config(yaml.safe_load(made.texts[SETTINGS]))
-    except (yaml.YAMLError, ConfigError) as error:
-        raise DataError(f"{page}: its settings are not a config of this version: {error}") from None
-    return Record(config, made.pairs[ORIGIN], made.pairs[VERSIONS], text)
-
-
-class _Made(HTMLParser):
-    """The section on how a page was made: tables of pairs and preformatted texts, each by the heading above it."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.pairs: dict[str, dict[str, str]] = {}
-        self.texts: dict[str, str] = {}
-        self._section = self._heading = self._key = ""
-        self._words: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "section":
-            self._section = dict(attrs).get("id") or ""
-        self._words = []
-
-    def handle_data(self, data):
-        self._words.append(data)
-
-    def handle_endtag(self, tag):
-        words, self._words = "".join(self._words), []
-        if self._section != MADE:
-            return
-        if tag == "h3":
-            self._heading = words
-        elif tag == "th":
-            self._key = words
-        elif tag == "td":
-            self.pairs.setdefault(self._heading, {})[self._key] = words
-        elif tag == "pre":
-            self.texts[self._heading] = words
+        config = parse_config(told["config"])
+    except ConfigError as error:
+        raise DataError(f"{path}: its settings are not a config of this version; run snakemake: {error}") from None
+    return Record(config, *(told[part] for part in PARTS[1:]))

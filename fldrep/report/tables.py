@@ -1,23 +1,15 @@
 """The page's tables, as text: every number with how many targets stand behind it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from fldrep import registry
 from fldrep.analysis.cells import summarise
-from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, defenses_in_order, last_rounds
-from fldrep.analysis.words import interval_text, nominal_text, number, setting_text
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table for reading: a title, column heads with what they mean, and cells of text; `words` columns hold words."""
-
-    title: str
-    heads: list[tuple[str, str]]
-    rows: list[list[str]]
-    words: int
-
+from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, UNINFORMED, last_rounds, places_of_defenses
+from fldrep.analysis.words import TextTable, interval_text, nominal_text, number, setting_text
+from fldrep.tables.table import Column
 
 PRIVACY_HEADS = [
     ("attack", "name of the attack in the config"),
@@ -66,22 +58,35 @@ TRAINING_HEADS = [
 ]
 
 
-def privacy_tables(attacks: pd.DataFrame) -> list[TextTable]:
-    """One table a setting (data set, model, partition, round, update), one row an attack and defense."""
+def privacy_tables(attacks: pd.DataFrame, metrics: Sequence[Column] = ()) -> list[TextTable]:
+    """One table a setting (data set, model, partition, round, update), one row an attack and defense.
+
+    Args: metrics: those of plug-ins, which stand after the others.
+    """
     if attacks.empty:
         return []
+    heads = [*PRIVACY_HEADS, *(head for metric in metrics for head in metric_heads(metric))]
     return [
-        TextTable(
-            setting_text(setting),
-            PRIVACY_HEADS,
-            [_privacy_row(row) for row in rows.itertuples()],
-            2,
-        )
+        TextTable(setting_text(setting), heads, [_privacy_row(row, metrics) for row in rows.itertuples()], 2)
         for setting, rows in summarise(attacks, "mse_pixel").groupby(SETTING)
     ]
 
 
-def _privacy_row(row) -> list[str]:
+def metric_heads(metric: Column) -> list[tuple[str, str]]:
+    """The heads of a metric: its median, and that of an attacker who knows nothing.
+
+    >>> metric_heads(Column("l1", "float", "mean absolute error, of the reconstruction", larger_is_better=False))[0]
+    ('l1', 'median; mean absolute error, of the reconstruction; smaller is better')
+    """
+    unit = f", {metric.unit}" if metric.unit else ""
+    better = "larger" if metric.larger_is_better else "smaller"
+    return [
+        (metric.name, f"median{unit}; {metric.meaning}; {better} is better"),
+        (f"grey / class mean ({metric.name})", f"no information: as above, {metric.name}"),
+    ]
+
+
+def _privacy_row(row, metrics: Sequence[Column]) -> list[str]:
     return [
         row.attack,
         row.defense,
@@ -96,16 +101,21 @@ def _privacy_row(row) -> list[str]:
         number(row.ssim),
         number(row.psnr_db),
         number(row.mse),
-        f"{number(row.grey_mse)} / {number(row.class_mean_mse)}",
+        _uninformed_text(row, "mse"),
         number(row.norm2_removed, "share"),
+        *(text for one in metrics for text in (number(getattr(row, one.name)), _uninformed_text(row, one.name))),
     ]
+
+
+def _uninformed_text(row, metric: str) -> str:
+    return " / ".join(number(getattr(row, f"{guess}_{metric}")) for guess in UNINFORMED)
 
 
 def training_tables(training: pd.DataFrame) -> list[TextTable]:
     """One table a data set, one row a run that trained, with the model after its last round."""
     tables = []
     for dataset, runs in training[training["round"] > 0].groupby("dataset"):
-        order = {name: place for place, name in enumerate(defenses_in_order(runs)["defense"])}
+        order = places_of_defenses(runs)
         seconds = runs.groupby(RUN_OF_MODEL)[["train_s", "defense_s"]].sum()
         means = runs.groupby(RUN_OF_MODEL)[["sent_bytes", "nonzero_pruned"]].mean()
         last = last_rounds(runs).drop(columns=[*seconds, *means]).join(seconds.join(means), on=RUN_OF_MODEL)
@@ -135,4 +145,22 @@ def _training_row(row) -> list[str]:
         number(row.dense_bytes / 1000),
         number(row.sent_bytes / 1000),
         number(row.nonzero_pruned, "share"),
+    ]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The tables of one analysis: its title, a few sentences on how to read them, and at least one table."""
+
+    title: str
+    note: str
+    tables: list[TextTable]
+
+
+def analyses_for_reading(tables: Mapping[str, pd.DataFrame]) -> list[Analysis]:
+    """The analyses that have rows, in order. Args: tables: the final tables by name."""
+    return [
+        Analysis(analysis.words["title"], analysis.words["note"], analysis.value(tables[name]))
+        for name, analysis in registry.in_order("analysis").items()
+        if len(tables[name])
     ]

@@ -31,6 +31,7 @@ FIGURE = "figures/{figure}.png"
 CLAIMS = "claims.parquet"
 CLAIMS_PAGE = "claims.html"
 REPORT = "report.html"
+RECORD = "record.json"
 
 # What earlier versions made under results/<name>, by names that this one neither reads nor writes.
 FORMER = ("metrics/utility.parquet", "train/*/*/*/*/seed-*/history.parquet")

@@ -28,7 +28,7 @@ ATTACK_OUTCOME = (
     Column("client", "int", "client that holds the image"),
     Column("index", "int", "position of the image in the training set"),
     Column("label", "int", "true class"),
-    Column("member", "str", "which attack of an ensemble found it, empty for any other"),
+    Column("member", "str", "which attack of an ensemble found it, empty for any other", null=True),
     Column("label_found", "int", "class the attack used or found, in the table `attacks` for the matched image"),
     Column("iterations", "int", "optimiser steps done", "steps"),
     Column("initial_distance", "float", "gradient distance of the initial point", null=True),

@@ -1,6 +1,6 @@
 """What is claimed, and the verdict in each cell."""
 
-from fldrep.tables.table import Column, Table
+from fldrep.tables.table import Column, Older, Table
 
 VERDICTS = (
     "reproduced",
@@ -13,7 +13,7 @@ VERDICTS = (
 
 CLAIMS = Table(
     "claims",
-    2,
+    3,
     (
         Column("claim", "str", "name of the claim"),
         Column("said", "str", "what the paper, its code or this audit says"),
@@ -37,4 +37,5 @@ CLAIMS = Table(
         Column("command", "str", "what rebuilds the row"),
         Column("verdict", "str", "one of: " + "; ".join(VERDICTS)),
     ),
+    older=(Older(2, renamed={"sent": "update_kind"}),),
 )

@@ -1,11 +1,11 @@
 """What training runs cost and reach: a row a run and round."""
 
 from fldrep.tables.columns import CODE, RUN
-from fldrep.tables.table import Column, Table
+from fldrep.tables.table import Column, Older, Table
 
 TRAINING = Table(
     "training",
-    1,
+    2,
     (
         *RUN,
         Column("round", "int", "round just finished; 0 is the untrained model", "rounds"),
@@ -43,4 +43,5 @@ TRAINING = Table(
         ),
         CODE,
     ),
+    older=(Older(1, "utility", {"live_rate": "nonzero_pruned", "train_scores": "norm_estimator"}),),
 )

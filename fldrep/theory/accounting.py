@@ -34,9 +34,8 @@ from fldrep.config.train import TrainSettings
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.errors import ConfigError
+from fldrep.tables.accounting import MEANINGLESS
 
-# Above this epsilon the odds of an attacker may grow e^20 times: a number, not a protection.
-MEANINGLESS = 20
 REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
 NO_CLIP = "no guarantee: without clipping one client can move the update by any amount"
 NO_NOISE = "no guarantee: nothing random is added"

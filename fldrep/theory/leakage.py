@@ -160,8 +160,10 @@ def mean_defined(values: Tensor) -> float | None:
 # Labels --------------------------------------------------------------------------------------------------------------
 
 
-def inferred_counts(update: Mapping[str, Tensor], batch: int) -> Tensor:
-    """How many images of each class a batch holds, read from dL/db of the last layer.
+def evenly_spread_counts(update: Mapping[str, Tensor], batch: int) -> Tensor:
+    """How many images of each class a batch holds, read from dL/db of the last layer alone.
+
+    (Another estimate, from weight and bias, is the attacks' `attack.labels.inferred_counts`.)
 
     Shape: {name: (N, *)} -> (N, classes).
 
@@ -189,7 +191,7 @@ def label_scores(sent: Mapping[str, Tensor], counts: Tensor, habits: "Habits") -
     """
     batch, classes = int(counts.sum()), len(counts)
     return {
-        "label_accuracy": count_accuracy(inferred_counts(sent, batch)[0], counts),
+        "label_accuracy": count_accuracy(evenly_spread_counts(sent, batch)[0], counts),
         "label_accuracy_public": count_accuracy(estimated_counts(sent, batch, habits)[0], counts),
         "label_accuracy_even": count_accuracy(even_counts(batch, classes), counts),
     }
@@ -221,9 +223,9 @@ def habits_of(model: Model, images: Tensor, labels: Tensor) -> Habits:
 
 
 def estimated_counts(update: Mapping[str, Tensor], batch: int, habits: Habits) -> Tensor:
-    """As `inferred_counts`, by an attacker who holds labelled public images. Shape: {name: (N, *)} -> (N, classes).
+    """As `evenly_spread_counts`, by an attacker who holds labelled public images.
 
-    The shares of the classes of least variance, rounded to whole images.
+    Shape: {name: (N, *)} -> (N, classes). The shares of the classes of least variance, rounded to whole images.
     """
     seen = update[HEAD_BIAS].double()
     return _rounded(estimated_shares(seen, batch, habits), seen, batch)

@@ -8,7 +8,6 @@ from fldrep.analysis.cells import summarise
 from fldrep.analysis.families import family, naive_counterpart
 from fldrep.analysis.intervals import median_interval, share_interval
 from fldrep.analysis.rows import (
-    PLAIN_UPDATE,
     chosen,
     converged,
     defenses_in_order,

@@ -68,7 +68,7 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
         "label": target % 10,
         "label_found": target % 10, "iterations": 100, "initial_distance": 1.0, "gradient_distance": 0.1,
         "diverged": lost, "live_pruned": live, "norm2_removed": None if live is None else 0.9 * live,
-        "runtime_s": 1.5, "device": "cpu float32", "problems_at_once": 64, "code": "0123456789abcdef",
+        "runtime_s": 1.5, "device": "cpu float32", "problems_at_once": 64, "judged_by": "", "code": "0123456789abcdef",
         **dict(zip(("mse", "mse_pixel", "psnr_db", "ssim"), errors, strict=True)),
         "recovered": not lost and 1 - mse / 2 >= 0.5,
         "grey_mse": grey, "grey_mse_pixel": grey / 16, "grey_psnr_db": 12.0, "grey_ssim": 0.1,

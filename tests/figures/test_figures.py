@@ -2,7 +2,6 @@
 
 import io
 import itertools
-from importlib import import_module
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,11 +11,12 @@ import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from fldrep import registry
+from fldrep.analysis.styles import BUILT_IN, OTHER, style_of, styles_text
 from fldrep.config.reading import read_config
 from fldrep.config.theory import TheorySettings
 from fldrep.errors import ConfigError, DataError, UnknownName
 from fldrep.figures import (
-    FIGURES,
     accuracy_by_round,
     figures_of,
     naive_vs_adaptive,
@@ -25,12 +25,11 @@ from fldrep.figures import (
     render,
     theme,
 )
+from fldrep.plan.has import features_of
 from fldrep.storage.gallery import original_key
 from fldrep.storage.tensors import write_tensors
 from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.certificate import CERTIFICATE
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.final import FINAL
 from fldrep.tables.training import TRAINING
 
 CONVNET, LENET = ("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10)
@@ -50,13 +49,14 @@ CASES = {
 TRAINED = (("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes", 10))
 
 
-ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE)}
-OF_ATTACKS = [name for name, (inputs, _) in FIGURES.items() if not set(inputs) & set(ANALYSES)]
+FIGURES = registry.in_order("figure")
+ANALYSES = {name: FINAL[name] for name in ("leakage", "certificate", "convergence")}
+OF_ATTACKS = [name for name, figure in FIGURES.items() if not set(figure.words["reads"]) & set(ANALYSES)]
 
 
 def drawn(name, **given):
     """The figure `name` of these tables."""
-    return import_module(f"fldrep.figures.{name}").draw(*(given[kind] for kind in FIGURES[name][0]))
+    return FIGURES[name].value(*(given[kind] for kind in FIGURES[name].words["reads"]))
 
 
 def tables_of(synthetic, **case):
@@ -87,6 +87,25 @@ def test_a_config_draws_what_it_has_data_for():
     assert figures_of(tiny) == [*everywhere, *ANALYSES]
     without = tiny.model_copy(update={"theory": TheorySettings(), "grid": tiny.grid[:3]})
     assert figures_of(without) == everywhere
+
+
+def test_a_config_says_what_figures_may_need():
+    folder = Path(__file__).parents[2] / "config"
+    assert features_of(read_config(folder / "demo.yaml")) == {"attacks", "trained"}
+    assert features_of(read_config(folder / "photo.yaml")) == {"attacks", "photo"}
+    everything = {"attacks", "trained", "several-updates", "leakage", "certificate", "accounting", "convergence"}
+    assert features_of(read_config(folder / "cpu.yaml")) == everything
+    known = everything | {"photo"}
+    assert all(set(figure.words["needs"]) <= known for figure in FIGURES.values())
+
+
+def test_each_figure_is_a_file_that_says_its_title_and_caption_without_being_imported():
+    assert list(FIGURES)[:2] == ["privacy_utility", "reconstructions"]
+    inputs = {*FINAL, "gallery"}
+    for name, figure in FIGURES.items():
+        assert figure.module == f"fldrep.figures.{name}"
+        assert set(figure.words) == {"title", "caption", "reads", "needs", "order"}
+        assert set(figure.words["reads"]) <= inputs
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -198,9 +217,7 @@ def test_the_attacks_of_a_setting_share_their_scale_and_show_the_undefended_leve
     panels = privacy_utility.draw(attacks, training).axes
     assert len({ax.get_ylim() for ax in panels}) == 1
     level = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")]["mse_pixel"].median()
-    black = [
-        [line.get_ydata()[0] for line in ax.lines if line.get_color() == theme.METHOD_COLOURS["none"]] for ax in panels
-    ]
+    black = [[line.get_ydata()[0] for line in ax.lines if line.get_color() == theme.INK] for ax in panels]
     assert black == [[], [level], [level]]
 
 
@@ -344,3 +361,43 @@ def test_styles_tell_defenses_apart(synthetic):
     looks = {(style.colour, style.marker) for style in styles.values()}
     assert len(looks) == len(styles)
     assert sum(styles["soteria-80"].colour) < sum(styles["soteria-40"].colour)  # the stronger, the darker
+
+
+def test_built_in_colours_are_those_of_the_palette_for_the_colour_blind():
+    used = {style.colour for style in (*BUILT_IN.values(), OTHER)} - {theme.INK}
+    used |= {colour for style in BUILT_IN.values() for _, colour in style.rules.values()}
+    assert used <= set(theme.COLOURS)
+
+
+def test_a_table_carries_the_looks_of_a_method_that_is_not_known_here(synthetic, tmp_path):
+    """A plug-in's defense is drawn as its entry says, in its place, where no plug-in is loaded."""
+    attacks = synthetic.attack_table(1, ("gs",), ("none", "soteria-80", "compression-60", "gaussian-2"))
+    stranger = attacks["defense"] == "compression-60"
+    attacks.loc[stranger, ["defense", "method"]] = ["sign-2", "sign"]
+    assert list(theme.defense_styles(attacks)) == ["none", "soteria-80", "gaussian-2", "sign-2"]
+    assert theme.defense_styles(attacks)["sign-2"].marker == OTHER.marker
+    attacks.attrs["styles"] = styles_text(attacks["method"]).replace(
+        '"sign": {"order": 1000, "colour": "#949494", "marker": "*"',
+        '"sign": {"order": 5, "colour": "red", "marker": "^"',
+    )
+    ATTACKS.write(attacks, tmp_path / "attacks.parquet")
+    read = ATTACKS.read(tmp_path / "attacks.parquet")
+    for table in (read, read[read["target"] == 0], pd.concat([rows for _, rows in read.groupby("attack")])):
+        styles = theme.defense_styles(table)
+        assert list(styles) == ["none", "sign-2", "soteria-80", "gaussian-2"]
+        assert (styles["sign-2"].colour, styles["sign-2"].marker) == ((1, 0, 0), "^")
+
+
+STRANGER = """
+import fldrep
+
+@fldrep.defense("words", colour="red")
+class Words:
+    order, line = 7, ":"
+"""
+
+
+def test_a_plug_in_says_the_looks_of_its_method(plug_in):
+    plug_in(STRANGER)
+    assert (style_of("words").colour, style_of("words").order, style_of("words").line) == ("red", 7, ":")
+    assert style_of("words").marker == OTHER.marker

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fldrep.figures import photo, theme
+from fldrep.analysis.styles import style_of
+from fldrep.figures import photo
 from fldrep.tables.attacks import ATTACKS
 
 RULES = ("ratio", "inverse", "reference-notebook", "reference-script")
@@ -33,17 +34,17 @@ def points(ax, colour, line: str) -> list[tuple[float, float]]:
 def test_each_rule_stands_at_its_nominal_and_at_its_effective_rates(attacks):
     left, right = photo.draw(attacks).axes
     for rule in RULES:
-        colour = theme.RULE_COLOURS[rule]
+        colour = style_of("soteria").of_rule(rule)[1]
         np.testing.assert_allclose(points(left, colour, "None"), [(0.4, 1.4), (0.8, 1.8)])
         np.testing.assert_allclose(points(right, colour, "None"), [(0.2, 1.4), (0.4, 1.8)])
-    compression = theme.METHOD_COLOURS["compression"]
+    compression = style_of("compression").colour
     np.testing.assert_allclose(points(left, compression, "None"), [(0.4, 0.4), (0.8, 0.8)])
     assert points(right, compression, "None") == []
 
 
 def test_the_references_ten_numbers_stand_beside_nominal_rates_alone(attacks):
     left, right = photo.draw(attacks).axes
-    script, compression = theme.RULE_COLOURS["reference-script"], theme.METHOD_COLOURS["compression"]
+    script, compression = style_of("soteria").of_rule("reference-script")[1], style_of("compression").colour
     assert points(left, script, "--") == [(0.4, 0.10), (0.5, 0.75), (0.6, 0.97), (0.7, 1.19), (0.8, 1.49)]
     assert points(left, compression, "--") == [(0.4, 0.09), (0.5, 0.12), (0.6, 0.36), (0.7, 0.41), (0.8, 0.71)]
     assert points(right, script, "--") == points(right, compression, "--") == []
@@ -59,7 +60,7 @@ def test_both_panels_show_the_grey_image_and_the_undefended_client(attacks):
 def test_a_diverged_attack_is_hollow_and_carries_no_line(attacks):
     lost = attacks["defense"] == "ratio-0.8"
     left, _ = photo.draw(attacks.assign(diverged=lost)).axes
-    ours = [line for line in left.lines if line.get_color() == theme.RULE_COLOURS["ratio"]]
+    ours = [line for line in left.lines if line.get_color() == style_of("soteria").of_rule("ratio")[1]]
     hollow = [line for line in ours if line.get_markerfacecolor() == "white"]
     assert [line.get_xydata().tolist() for line in hollow] == [[[0.8, 1.8]]]
     joined = [line.get_xydata().tolist() for line in ours if line.get_linestyle() == "-"]

@@ -9,7 +9,7 @@ from fldrep.figures import certificate, convergence, leakage, theme
 
 CORRELATION = {1: 1.0, 4: 0.8, 32: 0.6}
 BOTH = ("none", "soteria-80")
-INK = theme.METHOD_COLOURS["none"]
+INK = theme.INK
 
 
 def markers(ax, colour, size=7.5, hollow=False):

@@ -144,3 +144,42 @@ def test_originals_must_be_finite_and_channels_known():
         compare(torch.zeros(1, 1, 16, 16), torch.full((1, 1, 16, 16), math.nan))
     with pytest.raises(UnknownName, match="channels"):
         compare(torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16))
+
+
+# ---- metrics of plug-ins
+
+ABSOLUTE = """
+import torch
+import fldrep
+
+@fldrep.metric("mean-absolute", unit="pixel range", larger_is_better=False, meaning="mean absolute error")
+def absolute(images, originals):
+    assert images.shape == originals.shape and images.min() >= 0 and images.max() <= 1
+    scale = torch.ones((), dtype=images.dtype, requires_grad=True)
+    return scale * (images - originals).abs().flatten(1).mean(1)
+
+@fldrep.metric("largest", space="input", order=0)
+def largest(images, originals):
+    return [float(one) for one in (images - originals).abs().flatten(1).max(1).values]
+"""
+
+
+def test_metrics_of_a_plug_in_stand_after_the_four_and_change_none_of_them(plug_in):
+    found, pixels = some_pixels(3)
+    found[1, 0, 0, 0] = math.nan
+    alone = compare_pixels(found, pixels, "none")
+    assert plug_in(ABSOLUTE) == ["mean-absolute", "largest"]
+    table = compare_pixels(found, pixels, "none")
+    assert list(table) == [*COLUMNS, "largest", "mean_absolute"]
+    pd.testing.assert_frame_equal(table[COLUMNS], alone)
+    assert table.loc[1].isna().all()
+    kept, clamped = [0, 2], found.clamp(0, 1)
+    by_hand = (clamped - pixels)[kept].abs().flatten(1).mean(1)
+    np.testing.assert_allclose(table["mean_absolute"][kept], by_hand)
+    np.testing.assert_allclose(table["largest"][kept], (found - pixels)[kept].abs().flatten(1).max(1).values)
+
+
+def test_a_metric_that_does_not_give_one_number_an_image_is_named(plug_in):
+    plug_in("import fldrep\n@fldrep.metric('all-in-one')\ndef one(images, originals):\n    return images.mean()\n")
+    with pytest.raises(DataError, match=r"metric 'all-in-one': returned shape \(\) for 2 images; expected one each"):
+        compare_pixels(*some_pixels(2))

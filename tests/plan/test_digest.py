@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from fldrep import registry
 from fldrep.config.attacks import ATTACK_MODULES
 from fldrep.machine import origin
 from fldrep.plan import digest as digests

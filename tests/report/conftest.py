@@ -10,13 +10,10 @@ from PIL import Image
 
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
-from fldrep.report.claims import write_claims
 from fldrep.report.page import write_page
 from fldrep.report.publish import publish
-from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.certificate import CERTIFICATE
+from fldrep.report.verdicts import write_claims
 from fldrep.tables.final import FINAL
-from fldrep.tables.leakage import LEAKAGE
 
 PUBLISHED_CONFIG = """# A small grid
 name: small
@@ -34,7 +31,6 @@ grid:
   - {datasets: [mnist], models: [lenet], partitions: [iid], defenses: [none, soteria-80, compression-60],
      rounds: [0, 2], attacks: [dlg], targets: 9}
 """
-PUBLISHED_FIGURES = ("privacy_utility", "reconstructions")
 MADE = {
     "commit": "0123456789ab",
     "machine": "linux, a <fast> processor, 2 cores",
@@ -75,7 +71,7 @@ def finish(run: Finished, synthetic) -> None:
     config = read_config(run.config)
     settings = (("mnist", "lenet", "iid", 0), ("mnist", "lenet", "iid", 2))
     defenses = tuple(config.defenses)
-    tables = {one.name: pd.DataFrame(columns=one.names) for one in (LEAKAGE, CERTIFICATE, ACCOUNTING)} | {
+    tables = {name: pd.DataFrame(columns=table.names) for name, table in FINAL.items()} | {
         "attacks": synthetic.attack_table(9, ("dlg",), defenses, settings, restarts=2, diverged=0.05),
         "training": synthetic.training_table(settings[1:], defenses),
         "convergence": synthetic.convergence_table(0.5),
@@ -83,13 +79,13 @@ def finish(run: Finished, synthetic) -> None:
     for name, rows in tables.items():
         FINAL[name].write(rows, run.metrics / f"{name}.parquet")
     paths = {name: run.metrics / f"{name}.parquet" for name in tables}
-    write_claims(config, paths, f"config/{run.name}.yaml", run.reports / "claims.parquet", run.reports / "claims.html")
+    write_claims(config, paths, "snakemake claims", run.reports / "claims.parquet", run.reports / "claims.html")
     pictures = [run.reports / "figures" / f"{name}.png" for name in figures_of(config)]
     pictures[0].parent.mkdir()
     for number, path in enumerate(pictures):
         Image.linear_gradient("L").rotate(90 * number).convert("RGBA").save(path)
-    shown = (paths["attacks"], paths["training"], run.reports / "claims.parquet", paths, pictures, MADE)
-    write_page(config, *shown, run.reports / "report.html")
+    shown = (paths, run.reports / "claims.parquet", pictures, MADE)
+    write_page(config, *shown, run.reports / "report.html", run.reports / "record.json")
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +104,7 @@ def finished_runs(synthetic, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def published_runs(finished_runs, tmp_path_factory):
-    """Finished runs by name, published with two of their figures on first use; not to be touched."""
+    """Finished runs by name, published on first use; not to be touched."""
     runs: dict[str, Finished] = {}
 
     def run_named(name: str) -> Finished:
@@ -117,7 +113,7 @@ def published_runs(finished_runs, tmp_path_factory):
             shutil.copytree(finished_runs(name).root, run.root)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(run.root)
-                publish(run.config, run.root, run.published.parent, PUBLISHED_FIGURES)
+                publish(run.config, run.root, run.published.parent)
             runs[name] = run
         return runs[name]
 

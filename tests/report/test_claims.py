@@ -5,18 +5,15 @@ import re
 import pandas as pd
 import pytest
 
+from fldrep import registry
 from fldrep.config.reading import parse_config
-from fldrep.report import attack_claims, claims, evidence, theory_claims
+from fldrep.report import evidence, verdicts
+from fldrep.report.claims.inverse_rule import rule_pairs
 from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, TOO_WEAK, Tables
-from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.claims import CLAIMS, VERDICTS
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import TRAINING
+from fldrep.tables.final import FINAL
 
-THEORY = (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)
 GREY = 0.08
 CONFIG = parse_config({
     "name": "small",
@@ -56,8 +53,8 @@ def made(synthetic):
             table["mse_pixel"] = GREY * levels.astype(float) * (1 + 0.01 * table["target"])
             table["mse"], table["grey_mse_pixel"], table["grey_mse"] = table["mse_pixel"] * 12, GREY, GREY * 12
             attacks = table[levels.notna()].reset_index(drop=True)
-        empty = {one.name: pd.DataFrame(columns=one.names) for one in (TRAINING, *THEORY)}
-        return Tables(CONFIG, attacks=attacks, **{**empty, **tables})
+        empty = {name: pd.DataFrame(columns=table.names) for name, table in FINAL.items()}
+        return Tables(CONFIG, {**empty, "attacks": attacks, **tables})
 
     return make
 
@@ -69,7 +66,12 @@ def trained(synthetic, lost, defenses=("none", "soteria-80", "gaussian-2"), roun
     return table.assign(test_accuracy=(table["round"] / max(rounds, 1)) * ends)
 
 
-def verdicts(findings):
+def judged(claim, tables):
+    """What a claim finds in tables."""
+    return registry.value("claim", claim)(tables)
+
+
+def verdicts_of(findings):
     return [one.verdict for one in findings]
 
 
@@ -88,7 +90,7 @@ STRONG = {("gs", "none"): 0.0005, ("gs", "gaussian-2"): 0.001, ("gs", "soteria-8
     ],
 )
 def test_the_ratio(made, synthetic, errors, verdict):
-    (found,) = attack_claims.mse_ratio(made(STRONG | errors, training=trained(synthetic, {})))
+    (found,) = judged("mse-ratio", made(STRONG | errors, training=trained(synthetic, {})))
     assert found.verdict == verdict
     assert found.defense == "soteria-80 / gaussian-2"
     assert found.estimate.n == 8
@@ -96,9 +98,9 @@ def test_the_ratio(made, synthetic, errors, verdict):
 
 def test_the_ratio_needs_equal_accuracy_of_a_model_that_learned(made, synthetic):
     for lost, verdict in (({"gaussian-2": 0.02}, NOT_TESTABLE), ({"gaussian-2": 0.01}, ONLY_NON_ADAPTIVE)):
-        assert verdicts(attack_claims.mse_ratio(made(STRONG, training=trained(synthetic, lost)))) == [verdict]
+        assert verdicts_of(judged("mse-ratio", made(STRONG, training=trained(synthetic, lost)))) == [verdict]
     untrained = trained(synthetic, {}, rounds=0)
-    (found,) = attack_claims.mse_ratio(made(STRONG, training=untrained))
+    (found,) = judged("mse-ratio", made(STRONG, training=untrained))
     assert found.verdict == NOT_TESTABLE
     assert found.estimate.median == pytest.approx(500)
     assert "no accuracy" in found.measured
@@ -106,14 +108,14 @@ def test_the_ratio_needs_equal_accuracy_of_a_model_that_learned(made, synthetic)
 
 def test_the_ratio_needs_eight_targets(made, synthetic):
     tables = made(STRONG, targets=7, training=trained(synthetic, {}))
-    assert verdicts(attack_claims.mse_ratio(tables)) == [NOT_TESTABLE]
+    assert verdicts_of(judged("mse-ratio", tables)) == [NOT_TESTABLE]
 
 
 def test_a_diverged_attack_credits_no_defense(made, synthetic):
     tables = made(STRONG, targets=9, training=trained(synthetic, {}))
-    lost = (tables.attacks["defense"] == "soteria-80") & (tables.attacks["target"] == 8)
-    tables.attacks.loc[lost, ["diverged", "mse_pixel"]] = [True, 1e9]
-    (found,) = attack_claims.mse_ratio(tables)
+    lost = (tables["attacks"]["defense"] == "soteria-80") & (tables["attacks"]["target"] == 8)
+    tables["attacks"].loc[lost, ["diverged", "mse_pixel"]] = [True, 1e9]
+    (found,) = judged("mse-ratio", tables)
     assert found.estimate.n == 8
     assert found.estimate.high < 510
 
@@ -121,7 +123,7 @@ def test_a_diverged_attack_credits_no_defense(made, synthetic):
 def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, synthetic):
     errors = STRONG | {("gs", "compression-60"): 0.25}
     defenses = ("none", "soteria-80", "gaussian-2", "compression-60")
-    (found,) = attack_claims.mse_ratio(made(errors, training=trained(synthetic, {}, defenses)))
+    (found,) = judged("mse-ratio", made(errors, training=trained(synthetic, {}, defenses)))
     assert found.defense == "soteria-80 / gaussian-2"
     assert "over the best baseline 2.00" in found.measured
 
@@ -131,7 +133,7 @@ def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, s
     [({"soteria-80": 0.01}, REPRODUCED), ({"soteria-80": 0.02}, NOT_REPRODUCED), ({"none": 0.75}, NOT_TESTABLE)],
 )
 def test_accuracy(made, synthetic, lost, verdict):
-    (found,) = attack_claims.accuracy(made(training=trained(synthetic, lost)))
+    (found,) = judged("accuracy", made(training=trained(synthetic, lost)))
     assert found.verdict == verdict
     assert (found.seeds, found.estimate.low) == (2, None)
 
@@ -141,7 +143,7 @@ def test_accuracy(made, synthetic, lost, verdict):
     [({}, REPRODUCED), ({("gs", "soteria-40"): 0.6}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, TOO_WEAK)],
 )
 def test_the_tolerated_rate(made, errors, verdict):
-    (found,) = attack_claims.tolerated_rate(made({("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4} | errors))
+    (found,) = judged("rate-40", made({("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4} | errors))
     assert found.verdict == verdict
 
 
@@ -162,15 +164,15 @@ KNOWING = {("gs-masked", "soteria-40"): 0.2, ("gs-masked", "soteria-80"): 0.3}
 )
 def test_the_inverse_rule(made, errors, verdict):
     tables = made(RULES | errors)
-    inverse = tables.attacks["defense"] == "soteria-80"
-    tables.attacks.loc[inverse, ["defense", "rule", "rate"]] = ["inverse-40", "inverse", 0.4]
-    (found,) = attack_claims.inverse_rule(tables)
+    inverse = tables["attacks"]["defense"] == "soteria-80"
+    tables["attacks"].loc[inverse, ["defense", "rule", "rate"]] = ["inverse-40", "inverse", 0.4]
+    (found,) = judged("inverse-rule", tables)
     assert found.verdict == verdict
     assert found.defense == "soteria-40, inverse-40"
 
 
 def test_rules_are_compared_only_where_all_else_is_equal(made):
-    pairs = attack_claims.rule_pairs(made(), list(CONFIG.defenses))
+    pairs = rule_pairs(made(), list(CONFIG.defenses))
     assert pairs == [("inverse-40", "soteria-40")]
 
 
@@ -185,7 +187,7 @@ def test_rules_are_compared_only_where_all_else_is_equal(made):
 )
 def test_adaptive_attacks(made, errors, verdict):
     levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9, ("gs-masked", "soteria-80"): 0.2} | errors
-    (found,) = attack_claims.adaptive_attacks(made(levels))
+    (found,) = judged("adaptive-attacks", made(levels))
     assert found.verdict == verdict
     if verdict == REPRODUCED:
         assert "88 % taken back" in found.measured
@@ -194,15 +196,15 @@ def test_adaptive_attacks(made, errors, verdict):
 def test_the_strongest_adaptive_attack_judges(made):
     levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9, ("gs-masked", "soteria-80"): 0.7}
     levels |= {("gs-drop", "soteria-80"): 0.2}
-    (found,) = attack_claims.adaptive_attacks(made(levels))
+    (found,) = judged("adaptive-attacks", made(levels))
     assert found.attack == "gs, gs-drop"
 
 
 @pytest.mark.parametrize(("live", "verdict"), [(0.25, REPRODUCED), (0.55, NOT_REPRODUCED)])
 def test_dead_features(made, live, verdict):
     tables = made({("gs", "none"): 0.1, ("gs", "soteria-script-60"): 0.9})
-    tables.attacks["live_pruned"] = live
-    (found,) = attack_claims.dead_features(tables)
+    tables["attacks"]["live_pruned"] = live
+    (found,) = judged("dead-features", tables)
     assert found.verdict == verdict
     assert found.estimate.median == pytest.approx(0.6 - live)
 
@@ -210,8 +212,8 @@ def test_dead_features(made, live, verdict):
 @pytest.mark.parametrize(("lost", "verdict"), [(0, NOT_REPRODUCED), (1, REPRODUCED)])
 def test_divergence(made, lost, verdict):
     tables = made({("gs", "none"): 0.1, ("gs", "soteria-80"): 0.9})
-    tables.attacks.loc[tables.attacks["defense"] == "none", "diverged"] = [True] * lost + [False] * (8 - lost)
-    (found,) = attack_claims.divergence(tables)
+    tables["attacks"].loc[tables["attacks"]["defense"] == "none", "diverged"] = [True] * lost + [False] * (8 - lost)
+    (found,) = judged("divergence", tables)
     assert found.verdict == verdict
     assert found.estimate.median == lost / 8
 
@@ -222,7 +224,7 @@ def test_divergence(made, lost, verdict):
 )
 def test_worse_than_grey(made, errors, verdict):
     levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 1.5, ("gs", "compression-60"): 0.4} | errors
-    (found,) = attack_claims.worse_than_grey(made(levels))
+    (found,) = judged("worse-than-grey", made(levels))
     assert found.verdict == verdict
     if verdict == REPRODUCED:
         assert (found.estimate.n, found.estimate.median) == (2, 0.5)
@@ -238,15 +240,18 @@ def test_worse_than_grey(made, errors, verdict):
 )
 def test_leakage(made, synthetic, correlation, public, verdict):
     table = synthetic.leakage_table(correlation, public, ("none", "soteria-80"))
-    (found,) = theory_claims.leakage(made(leakage=table))
+    (found,) = judged("representation-leakage", made(leakage=table))
     assert found.verdict == verdict
     assert found.estimate.n == 8
-    assert theory_claims.leakage(made(leakage=synthetic.leakage_table(correlation, defenses=("soteria-80",)))) == []
+    assert (
+        judged("representation-leakage", made(leakage=synthetic.leakage_table(correlation, defenses=("soteria-80",))))
+        == []
+    )
 
 
 def test_leakage_of_few_batches_is_not_judged(made, synthetic):
     table = synthetic.leakage_table({32: 0.99}, sizes=(32,), batches=7)
-    assert verdicts(theory_claims.leakage(made(leakage=table))) == [NOT_TESTABLE]
+    assert verdicts_of(judged("representation-leakage", made(leakage=table))) == [NOT_TESTABLE]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +265,7 @@ def test_leakage_of_few_batches_is_not_judged(made, synthetic):
     ],
 )
 def test_the_certificate(made, synthetic, distances, verdict):
-    (found,) = theory_claims.certificate(made(certificate=synthetic.certificate_table(distances)))
+    (found,) = judged("certificate", made(certificate=synthetic.certificate_table(distances)))
     assert found.verdict == verdict
     if verdict == NOT_REPRODUCED:
         assert "holds 0 of 8 against published attacks" in found.measured
@@ -276,14 +281,14 @@ def test_the_certificate(made, synthetic, distances, verdict):
 )
 def test_convergence(made, synthetic, gap, floor, kind, verdict):
     table = synthetic.convergence_table(gap, floor=floor, kind=kind)
-    (found,) = theory_claims.convergence(made(convergence=table))
+    (found,) = judged("convergence", made(convergence=table))
     assert found.verdict == verdict
     assert ("cannot hold" in found.measured) == (floor > 0)
 
 
 @pytest.mark.parametrize(("epsilon", "verdict"), [(2.0, REPRODUCED), (100.0, NOT_REPRODUCED), (None, NOT_REPRODUCED)])
 def test_accounting(made, synthetic, epsilon, verdict):
-    (found,) = theory_claims.accounting(made(accounting=synthetic.accounting_table(epsilon)))
+    (found,) = judged("noise-is-private", made(accounting=synthetic.accounting_table(epsilon)))
     assert found.verdict == verdict
 
 
@@ -292,9 +297,9 @@ def test_accounting(made, synthetic, epsilon, verdict):
 
 def test_an_attack_that_mostly_diverges_is_too_weak(made):
     tables = made({("gs", "none"): 0.1})
-    assert evidence.too_weak(tables.attacks, "gs") is None
-    tables.attacks.loc[:4, "diverged"] = True
-    assert "0 times as precise" in evidence.too_weak(tables.attacks, "gs")
+    assert evidence.too_weak(tables["attacks"], "gs") is None
+    tables["attacks"].loc[:4, "diverged"] = True
+    assert "0 times as precise" in evidence.too_weak(tables["attacks"], "gs")
 
 
 # ---- the table and the page
@@ -307,31 +312,33 @@ def test_every_claim_has_a_row_and_the_table_is_valid(made, synthetic, tmp_path)
         leakage=synthetic.leakage_table({1: 1.0, 32: 0.99}),
         convergence=synthetic.convergence_table(0.5),
     )
+    words = {"title", "said", "source", "order"}
+    assert all(set(claim.words) == words for claim in registry.in_order("claim").values())
     for tables in (full, made()):
-        table = claims.claims_table(tables, "config/small.yaml")
+        table = verdicts.claims_table(tables, "snakemake claims")
         CLAIMS.write(table, tmp_path / "claims.parquet")
         again = CLAIMS.read(tmp_path / "claims.parquet")
-        assert list(again["claim"].unique()) == list(claims.CLAIMED)
+        assert list(again["claim"].unique()) == list(registry.in_order("claim"))
         assert set(again["verdict"]) <= set(VERDICTS)
-        assert again["command"].str.contains("reports/small/claims.parquet --configfile config/small.yaml").all()
+        assert (again["command"] == "snakemake claims").all()
     assert (again["verdict"] == NOT_TESTABLE).all()
-    row = claims.claims_table(full, "x.yaml").set_index("claim").loc["mse-ratio"]
+    row = verdicts.claims_table(full, "x.yaml").set_index("claim").loc["mse-ratio"]
     assert row["scale"] == "config small, lenet, 10 rounds, gs 100 iterations"
     assert (row["n"], row["round"], row["device"]) == (8, 0, "cpu float32")
 
 
 def test_the_page_says_what_the_table_says_and_escapes_it(made, synthetic):
     hostile = "<script>alert(1)</script>"
-    table = claims.claims_table(
+    table = verdicts.claims_table(
         made(STRONG, training=trained(synthetic, {}), leakage=synthetic.leakage_table({1: 1.0, 32: 0.99})), "c.yaml"
     )
     table.loc[0, "measured"] = hostile
-    text = claims.claims_page("small", table)
+    text = verdicts.claims_page("small", table)
     assert hostile not in text
     assert not re.search(r"https?:|<script|<link|url\(|src=", text)
     for row in table[1:].itertuples():
         assert row.verdict in text
-    for title in (claim.title for claim in claims.CLAIMED.values()):
+    for title in (claim.words["title"] for claim in registry.in_order("claim").values()):
         assert title in text
     counted = re.findall(r'<span class="verdict \w+">([a-z -]+)</span> × (\d+)', text)
     assert sum(int(count) for _, count in counted) == len(table)

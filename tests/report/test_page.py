@@ -3,7 +3,6 @@
 import base64
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,18 +10,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from fldrep import registry
 from fldrep.config.reading import parse_config
 from fldrep.errors import DataError
-from fldrep.figures import FIGURES
-from fldrep.report import tables, theory_tables
-from fldrep.report.page import TITLES, caption_of, duration, page_text, summary, times, write_page
-from fldrep.tables.accounting import ACCOUNTING
-from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.certificate import CERTIFICATE
+from fldrep.report import tables
+from fldrep.report.page import duration, page_text, summary, times, write_page
+from fldrep.report.record import read_record
+from fldrep.tables.attacks import ATTACKS, attacks_here
 from fldrep.tables.claims import CLAIMS
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
-from fldrep.tables.training import TRAINING
+from fldrep.tables.final import FINAL
 
 CONFIG = {
     "name": "small",
@@ -38,8 +34,8 @@ PROVENANCE = {
     "versions": {"torch": "2.14.1"},
     "rerun": ["snakemake --cores 2"],
 }
-ANALYSES = {table.name: table for table in (LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING)}
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+ANALYSES = registry.in_order("analysis")
+FIGURES = registry.in_order("figure")
 HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x>"
 
 CLAIMED = pd.DataFrame([{
@@ -82,29 +78,30 @@ def analyses(synthetic):
 
 
 def without_rows():
-    return {name: pd.DataFrame(columns=table.names) for name, table in ANALYSES.items()}
+    return {name: pd.DataFrame(columns=FINAL[name].names) for name in ANALYSES}
 
 
-def written(tmp_path, attacks, training, captions=CAPTIONS, analyses=None):
-    ATTACKS.write(attacks, tmp_path / "attacks.parquet")
-    TRAINING.write(training, tmp_path / "training.parquet")
+def written(tmp_path, attacks, training, analyses=None, table=ATTACKS):
+    """The page of these tables, and its pictures. Args: table: attacks with the metrics that they have."""
+    tables = {"attacks": attacks, "training": training, **(analyses or without_rows())}
+    for name, rows in tables.items():
+        (table if name == "attacks" else FINAL[name]).write(rows, tmp_path / f"{name}.parquet")
     CLAIMS.write(CLAIMED, tmp_path / "claims.parquet")
-    for name, rows in (analyses or without_rows()).items():
-        ANALYSES[name].write(rows, tmp_path / f"{name}.parquet")
     figures = []
     for name in FIGURES:
         figures.append(tmp_path / f"{name}.png")
         Image.new("RGB", (30, 20), (len(name), 0, 0)).save(figures[-1])
-    out = tmp_path / "report.html"
-    config = parse_config(CONFIG)
-    write_page(config, *inputs_in(tmp_path), figures, PROVENANCE, out, captions)
-    return out.read_text(encoding="utf-8"), figures
+    write_page(parse_config(CONFIG), *inputs_in(tmp_path), figures, PROVENANCE, *outputs_in(tmp_path))
+    return (tmp_path / "report.html").read_text(encoding="utf-8"), figures
 
 
 def inputs_in(folder):
     """The paths that a page is made of, but for figures."""
-    tables = (folder / f"{name}.parquet" for name in ("attacks", "training", "claims"))
-    return *tables, {name: folder / f"{name}.parquet" for name in ANALYSES}
+    return {name: folder / f"{name}.parquet" for name in FINAL}, folder / "claims.parquet"
+
+
+def outputs_in(folder):
+    return folder / "report.html", folder / "record.json"
 
 
 def test_the_page_is_whole_and_asks_the_network_for_nothing(small, tmp_path):
@@ -140,15 +137,34 @@ def test_links_lead_to_sections(small, tmp_path, analyses, theory):
 
 
 def test_every_figure_has_a_title_and_a_caption_in_sentences(small, tmp_path):
-    text = written(tmp_path, *small)[0]
-    assert set(TITLES) == set(FIGURES)
-    for name in FIGURES:
-        words = caption_of(name, CAPTIONS)
-        assert re.fullmatch(r"[A-Z].{80,}\.", words)
-        assert words in " ".join(Seen(text).words)
-    assert caption_of("any", None) == ""
-    with pytest.raises(DataError, match=r"any\.rst"):
-        caption_of("any", CAPTIONS)
+    words = " ".join(Seen(written(tmp_path, *small)[0]).words)
+    for figure in FIGURES.values():
+        assert re.fullmatch(r"[A-Z].{80,}\.", figure.words["caption"])
+        assert figure.words["caption"] in words
+        assert figure.words["title"] in words
+
+
+def test_the_record_beside_the_page_holds_the_run_and_the_figures_shown(small, tmp_path):
+    _, figures = written(tmp_path, *small)
+    record = read_record(tmp_path / "record.json")
+    assert record.config == parse_config(CONFIG)
+    assert record.facts == {"commit": "0123456789ab", "device": "cpu float32"}
+    assert record.versions == {"torch": "2.14.1"}
+    assert list(record.figures) == list(FIGURES)
+    assert record.shows("photo", (tmp_path / "photo.png").read_bytes())
+    assert not record.shows("photo", figures[0].read_bytes())
+
+
+def test_a_metric_of_a_plug_in_is_on_the_page_with_unit_and_direction(small, tmp_path, plug_in):
+    plug_in("import fldrep\n@fldrep.metric('near-ness', unit='steps', larger_is_better=True)\ndef near(a, b): ...\n")
+    attacks, training = small
+    attacks = attacks.assign(near_ness=0.75, grey_near_ness=0.25, class_mean_near_ness=0.5)
+    page = Seen(written(tmp_path, attacks, training, table=attacks_here())[0])
+    words = [word.strip() for word in page.words]
+    assert {"near_ness", "grey / class mean (near_ness)", "0.750", "0.250 / 0.500"} <= set(words)
+    (meaning,) = {one["title"] for tag, one in page.tags if "near-ness, of" in one.get("title", "")}
+    assert meaning.startswith("median, steps; near-ness, of the reconstruction")
+    assert meaning.endswith("; larger is better")
 
 
 def test_settings_are_shown_whole_with_their_defaults(small, tmp_path):
@@ -174,12 +190,11 @@ def test_hostile_words_are_escaped_wherever_they_come_from(small, analyses):
     hostile = {
         name: rows.assign(**{word: HOSTILE for word in words if word in rows}) for name, rows in analyses.items()
     }
+    training = pd.concat([training, training[training["round"] == 0].assign(model="x")])
     text = page_text(
         config,
-        attacks,
-        pd.concat([training, training[training["round"] == 0].assign(model="x")]),
+        {"attacks": attacks, "training": training, **hostile},
         CLAIMED.assign(measured=HOSTILE, said=HOSTILE, source=HOSTILE, scale=HOSTILE),
-        hostile,
         [figure],
         provenance,
     )
@@ -260,7 +275,8 @@ def test_counts_and_times(small):
 
 def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
     training = synthetic.training_table((("cifar10", "convnet-16", "iid", 0),))
-    text = page_text({"name": "x"}, synthetic.attack_table(1)[:0], training, CLAIMED[:0], without_rows(), [], {})
+    rows = {"attacks": synthetic.attack_table(1)[:0], "training": training, **without_rows()}
+    text = page_text({"name": "x"}, rows, CLAIMED[:0], [], {})
     assert "No attack was run." in text
     assert "No model was trained." in text
     assert ">Theory<" not in text
@@ -269,8 +285,9 @@ def test_a_grid_without_attacks_or_training_still_has_a_page(synthetic):
 def test_only_analyses_with_rows_are_on_the_page(small, analyses, tmp_path):
     chosen = {**without_rows(), "accounting": analyses["accounting"]}
     words = Seen(written(tmp_path, *small, analyses=chosen)[0]).words
-    titles = [theory_tables.ANALYSES[name][0] for name in ANALYSES]
-    assert [title for title in titles if title in words and title not in TITLES.values()] == ["Privacy spent"]
+    titles = [analysis.words["title"] for analysis in ANALYSES.values()]
+    of_figures = [figure.words["title"] for figure in FIGURES.values()]
+    assert [title for title in titles if title in words and title not in of_figures] == ["Privacy spent"]
 
 
 @pytest.mark.parametrize("content", [None, b"GIF89a"])
@@ -279,7 +296,7 @@ def test_what_is_no_picture_is_named_and_leaves_nothing(small, tmp_path, content
     bad = tmp_path / "bad.png"
     if content:
         bad.write_bytes(content)
-    out = tmp_path / "other.html"
+    other = tmp_path / "other"
     with pytest.raises(DataError, match=r"bad\.png"):
-        write_page(parse_config(CONFIG), *inputs_in(tmp_path), [bad], {}, out)
-    assert not out.exists()
+        write_page(parse_config(CONFIG), *inputs_in(tmp_path), [bad], {}, *outputs_in(other))
+    assert not other.exists()

@@ -10,28 +10,28 @@ from PIL import Image
 from fldrep.analysis.rows import converged
 from fldrep.config.reading import read_config
 from fldrep.errors import ConfigError, DataError
-from fldrep.report import publish as publishing
-from fldrep.report.claims import claims_page
-from fldrep.report.publish import REQUIRED, publish
-from fldrep.report.record import record_of
+from fldrep.figures import figures_of
+from fldrep.report import results_folder
+from fldrep.report.publish import publish
+from fldrep.report.record import read_record
+from fldrep.report.results_folder import REQUIRED
+from fldrep.report.verdicts import claims_page
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.training import TRAINING
 
-FIGURES = ("privacy_utility", "reconstructions")  # two of those that the page shows
-
 
 def publish_again(run, **options):
-    return publish(run.config, run.root, run.root / "docs/results", FIGURES, **options)
+    return publish(run.config, run.root, run.root / "docs/results", **options)
 
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_page_is_its_own_record(finished):
-    record = record_of(finished.reports / "report.html")
+def test_a_run_leaves_its_record(finished):
+    record = read_record(finished.reports / "record.json")
     assert record.config == read_config(finished.config)
     assert record.facts == {
         "commit": "0123456789ab",
@@ -39,14 +39,23 @@ def test_a_page_is_its_own_record(finished):
         "made": "2026-01-02 03:04 UTC",
     }
     assert record.versions == {"torch": "2.14.1"}
+    assert list(record.figures) == figures_of(record.config)
 
 
-@pytest.mark.parametrize(("text", "told"), [(None, "no readable page"), ("<html>404</html>", "Origin, Settings, Ver")])
-def test_what_is_no_page_is_named(tmp_path, text, told):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "no readable record of a run; run snakemake"),
+        ("<html>404</html>", "no readable record"),
+        ('{"config": {}, "facts": []}', "it has no facts, versions, figures"),
+        ('{"config": {"engine": {}}, "facts": {}, "versions": {}, "figures": {}}', "not a config of this version"),
+    ],
+)
+def test_what_is_no_record_is_named(tmp_path, text, told):
     if text:
-        (tmp_path / "report.html").write_text(text)
-    with pytest.raises(DataError, match=rf"report\.html: .*{told}"):
-        record_of(tmp_path / "report.html")
+        (tmp_path / "record.json").write_text(text)
+    with pytest.raises(DataError, match=rf"record\.json: .*{told}"):
+        read_record(tmp_path / "record.json")
 
 
 def test_rows_are_published_as_they_are_and_csv_says_the_same(published):
@@ -81,7 +90,9 @@ def test_attacks_are_read_by_cell_in_both_errors_and_convergence_by_last_round(p
 
 def test_figures_lose_nothing_but_size_and_the_config_is_as_it_was_run(published):
     folder = published.published
-    for name in FIGURES:
+    names = figures_of(read_config(published.config))
+    assert sorted(path.stem for path in (folder / "figures").iterdir()) == sorted(names)
+    for name in names:
         with (
             Image.open(folder / f"figures/{name}.png") as new,
             Image.open(published.reports / f"figures/{name}.png") as old,
@@ -133,8 +144,12 @@ def other_attacks(run):
     ATTACKS.write(attacks.assign(diverged=True), path)
 
 
-def no_page(run):
-    (run.reports / "report.html").unlink()
+def no_record(run):
+    (run.reports / "record.json").unlink()
+
+
+def not_a_config(run):
+    run.config.unlink()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +159,8 @@ def no_page(run):
         (no_table, DataError, r"leakage\.parquet: not a readable Parquet table"),
         (another_figure, DataError, r"reconstructions\.png: not the figure that the page shows"),
         (other_attacks, DataError, r"claims\.parquet: not what this code says of the tables"),
-        (no_page, DataError, r"report\.html: no readable page"),
+        (no_record, DataError, r"record\.json: no readable record"),
+        (not_a_config, DataError, r"small\.yaml: nothing that can be published; a config file"),
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(finished, fault, kind, told):
@@ -154,10 +170,10 @@ def test_results_that_do_not_belong_together_are_refused(finished, fault, kind, 
     assert not list(finished.root.glob("docs/results/*"))
 
 
-def test_a_commit_that_the_page_does_not_know_is_asked_for(finished):
-    page = finished.reports / "report.html"
-    page.write_text(page.read_text().replace("0123456789ab<", "unknown<"))
-    with pytest.raises(DataError, match="small: the page knows no commit"):
+def test_a_commit_that_the_record_does_not_know_is_asked_for(finished):
+    record = finished.reports / "record.json"
+    record.write_text(record.read_text().replace("0123456789ab", "unknown"))
+    with pytest.raises(DataError, match="small: the record of the run knows no commit"):
         publish_again(finished)
     told = json.loads((publish_again(finished, commit="fedcba987654") / "provenance.json").read_text())
     assert told["commit"] == "fedcba987654"
@@ -168,7 +184,7 @@ def test_a_commit_that_the_page_does_not_know_is_asked_for(finished):
 )
 def test_what_is_too_large_is_refused_with_its_size_and_the_old_folder_stays(published, monkeypatch, limit, told):
     first = contents(published.published)
-    monkeypatch.setattr(publishing, limit, 9)
+    monkeypatch.setattr(results_folder, limit, 9)
     with pytest.raises(DataError, match=told):
         publish_again(published)
     assert contents(published.published) == first
@@ -176,15 +192,15 @@ def test_what_is_too_large_is_refused_with_its_size_and_the_old_folder_stays(pub
 
 
 def test_the_limit_is_of_all_published_tables_together(published, monkeypatch):
-    size = sum(publishing.table_sizes(published.published).values())
+    size = sum(results_folder.table_sizes(published.published).values())
     published.published.rename(published.published.with_name("other"))
-    monkeypatch.setattr(publishing, "TABLES_LIMIT", size + size // 2)
+    monkeypatch.setattr(results_folder, "TABLES_LIMIT", size + size // 2)
     with pytest.raises(DataError, match=rf"beside {{'other': {size}}}"):
         publish_again(published)
 
 
 def test_a_large_figure_is_reduced_in_colours(finished, monkeypatch):
-    monkeypatch.setattr(publishing, "FIGURE_AIM", 1)
+    monkeypatch.setattr(results_folder, "FIGURE_AIM", 1)
     with Image.open(publish_again(finished) / "figures/privacy_utility.png") as picture:
         assert picture.mode == "P"
 

@@ -1,52 +1,15 @@
 """What docs/results holds is whole, of the configs in config/, and the README says the same numbers."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from fldrep.config.reading import read_config
-from fldrep.report.claims import claims_page
-from fldrep.report.publish import FILE_LIMIT, REQUIRED, TABLES, TABLES_LIMIT, for_reading, table_sizes
+from fldrep.report.publish import folders, kind_of
 from fldrep.report.readme import filled, names_in, readme_blocks
-from fldrep.tables.claims import CLAIMS
-from fldrep.tables.table import Table
+from fldrep.report.results_folder import FILE_LIMIT, TABLES_LIMIT, faults, table_sizes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
-
-
-def folders(results: Path) -> list[Path]:
-    return sorted(path for path in results.glob("*") if path.is_dir())
-
-
-def faults(folder: Path, root: Path) -> list[str]:
-    """All that is wrong with a published folder. Args: root: the repository whose configs it is held against."""
-    told = json.loads((folder / "provenance.json").read_text())
-    found = [f"provenance.json: no {key}" for key in REQUIRED if not told.get(key)]
-    config = read_config(folder / "config.yaml")
-    if config != read_config(root / told["config"]):
-        found.append(f"config.yaml: not {told['config']}")
-    if not config.name == told["name"] == folder.name:
-        found.append(f"{config.name} and {told['name']} in a folder {folder.name}")
-    expected = {"config.yaml", "provenance.json", "claims.html"}
-    for table in (*TABLES, CLAIMS):
-        if told["rows"].get(table.name, 1):
-            expected |= {f"{table.name}.parquet"} | _of_table(table, folder, found)
-    names = {path.name for path in folder.iterdir() if path.is_file()}
-    found += [f"{name}: missing, or not expected" for name in names ^ expected]
-    if (folder / "claims.html").read_text() != claims_page(config.name, CLAIMS.read(folder / "claims.parquet")):
-        found.append("claims.html: not claims.parquet")
-    return found
-
-
-def _of_table(table: Table, folder: Path, found: list[str]) -> set[str]:
-    """Reads a table; its CSV must say the same. Returns the CSV's name."""
-    stem, shown = for_reading(table.name, table.read(folder / f"{table.name}.parquet"))
-    text = shown.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    if (folder / f"{stem}.csv").read_text() != text:
-        found.append(f"{stem}.csv: not {table.name}.parquet")
-    return {f"{stem}.csv"}
 
 
 def test_every_number_between_the_readmes_markers_is_that_of_the_tables():
@@ -56,13 +19,13 @@ def test_every_number_between_the_readmes_markers_is_that_of_the_tables():
     assert filled(text, blocks) == text, "run: python -m fldrep publish"
 
 
-@pytest.mark.parametrize("folder", folders(RESULTS), ids=lambda path: path.name)
-def test_a_published_folder_is_whole(folder):
-    assert faults(folder, ROOT) == []
+@pytest.mark.parametrize("name", folders(RESULTS))
+def test_a_published_folder_is_whole(name):
+    assert kind_of(RESULTS / name).faults(RESULTS / name, ROOT) == []
 
 
 def test_published_tables_are_small():
-    assert sum(sum(table_sizes(folder).values()) for folder in folders(RESULTS)) <= TABLES_LIMIT
+    assert sum(sum(table_sizes(RESULTS / name).values()) for name in folders(RESULTS)) <= TABLES_LIMIT
     assert [path for path in RESULTS.rglob("*") if path.stat().st_size > FILE_LIMIT] == []
 
 

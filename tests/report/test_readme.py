@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -177,6 +179,21 @@ def test_the_command_publishes_and_writes_the_blocks_it_has_numbers_for(finished
     )
     assert call()[0] == 0  # the blocks alone
     assert page.read_text() == text
+
+
+def test_the_command_rewrites_an_older_folder_by_name(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("Words.\n")
+    shutil.copytree(Path(__file__).parent / "older" / "small", "docs/results/small")
+    code, out, _ = call("--again", "small")
+    assert code == 0
+    assert out == (
+        "docs/results/small: written again; every claim says what it said\nREADME.md: 0 of 0 blocks written\n"
+    )
+    assert (tmp_path / "docs/results/small/training.csv").exists()
+    code, out, told = call("--again", "large")
+    assert (code, out) == (2, "")
+    assert told == "fldrep: error: docs/results/large: no published results: it has no provenance.json\n"
 
 
 def test_a_mistake_leaves_the_readme_and_docs_as_they_were(finished, call):

@@ -7,18 +7,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fldrep.errors import DataError
-from fldrep.tables.accounting import ACCOUNTING
+from fldrep import registry
+from fldrep.errors import ConfigError, DataError
 from fldrep.tables.attack_runs import ATTACK_RUNS
-from fldrep.tables.attacks import ATTACKS, IMAGE_METRICS
-from fldrep.tables.certificate import CERTIFICATE
-from fldrep.tables.convergence import CONVERGENCE
-from fldrep.tables.leakage import LEAKAGE
+from fldrep.tables.attacks import ATTACKS, attacks_here, metrics_in
+from fldrep.tables.claims import CLAIMS
+from fldrep.tables.final import FINAL
 from fldrep.tables.shards import SHARDS
-from fldrep.tables.table import Column, Table
-from fldrep.tables.training import TRAINING
+from fldrep.tables.table import Column, Older, Table
 
-TABLES = [SHARDS, TRAINING, ATTACK_RUNS, ATTACKS, LEAKAGE, CERTIFICATE, CONVERGENCE, ACCOUNTING]
+TABLES = [SHARDS, ATTACK_RUNS, CLAIMS, *FINAL.values()]
+METRICS = ["mse", "mse_pixel", "psnr_db", "ssim"]
 SMALL = Table(
     "small",
     3,
@@ -158,7 +157,117 @@ def test_the_file_tells_units_and_meanings_to_any_reader(tmp_path, table):
 def test_the_attack_table_names_what_identifies_a_row_and_what_judges_it():
     identity = {"dataset", "model", "partition", "defense", "rule", "rate", "round", "attack", "label_strategy", "seed"}
     identity |= {"target", "restart", "is_best_restart"}
-    outcome = {"gradient_distance", "iterations", "diverged", "recovered", "label", "label_found"}
+    outcome = {"gradient_distance", "iterations", "diverged", "recovered", "label", "label_found", "judged_by"}
     outcome |= {"live_pruned", "norm2_removed", "runtime_s", "device", "problems_at_once", "code"}
-    lines = {f"{prefix}{metric}" for prefix in ("", "grey_", "class_mean_") for metric in IMAGE_METRICS}
+    lines = {f"{prefix}{metric}" for prefix in ("", "grey_", "class_mean_") for metric in METRICS}
     assert identity | outcome | lines <= set(ATTACKS.names)
+
+
+# ---- the final tables
+
+
+def test_the_final_tables_are_found_in_their_files_and_stand_in_order():
+    assert list(FINAL) == ["attacks", "training", "leakage", "certificate", "convergence", "accounting"]
+    assert {table.name for table in FINAL.values()} == set(FINAL)
+    for analysis in registry.in_order("analysis").values():
+        assert set(analysis.words) == {"title", "note", "order"}
+        assert analysis.value(pd.DataFrame(columns=FINAL[analysis.name].names)) == []
+
+
+# ---- metrics
+
+
+def test_metrics_say_their_unit_and_whether_larger_is_better_in_the_file(tmp_path):
+    ATTACKS.write([], tmp_path / "t.parquet")
+    found = metrics_in(ATTACKS.in_file(tmp_path / "t.parquet").columns)
+    assert [(one.name, one.unit, one.larger_is_better) for one in found] == [
+        ("mse", "data set std squared", False),
+        ("mse_pixel", "pixel range squared", False),
+        ("psnr_db", "dB", True),
+        ("ssim", "", True),
+    ]
+
+
+NEAR = """
+import fldrep
+
+@fldrep.metric("near-ness", unit="pixel range", larger_is_better=True, meaning="one less the mean absolute error")
+def nearness(images, originals):
+    return 1 - (images - originals).abs().flatten(1).mean(1)
+"""
+
+
+def test_a_metric_of_a_plug_in_is_a_column_that_is_read_where_no_plug_in_is(synthetic, tmp_path, plug_in):
+    rows = synthetic.attack_table(2, ("gs",), ("none",))
+    plug_in(NEAR)
+    more = rows.assign(near_ness=0.9, grey_near_ness=0.5, class_mean_near_ness=None)
+    attacks_here().write(more, tmp_path / "t.parquet")
+    assert ATTACKS.names == [name for name in attacks_here().names if "near_ness" not in name]
+    read = ATTACKS.read(tmp_path / "t.parquet")
+    assert list(read["grey_near_ness"]) == [0.5, 0.5]
+    (*_, own) = metrics_in(ATTACKS.in_file(tmp_path / "t.parquet").columns)
+    assert (own.name, own.unit, own.larger_is_better) == ("near_ness", "pixel range", True)
+    assert own.meaning.startswith("one less the mean absolute error, of the reconstruction")
+    with pytest.raises(DataError, match=r"missing columns \['near_ness'"):
+        attacks_here().write(rows, tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("decorator", "told"),
+    [
+        ('metric("seed")', "metric 'seed': the table `attacks` has a column 'seed' already"),
+        ('metric("x", larger=True)', "metric 'x': unknown word 'larger'; it takes meaning, unit"),
+        ('metric("x", unit=3)', "metric 'x': unit=3: not a str"),
+        ('metric("x", space="latent")', "metric 'x': space='latent': expected 'pixels' or 'input'"),
+        ('metric("x y")', "metric 'x y': a name of letters, digits, '-' and '_' is expected"),
+    ],
+)
+def test_what_is_wrong_with_a_metrics_decorator_is_said_by_its_word(plug_in, decorator, told):
+    plug_in(f"import fldrep\n@fldrep.{decorator}\ndef judge(images, originals): ...\n")
+    with pytest.raises(ConfigError, match=told):
+        attacks_here()
+
+
+# ---- older versions
+
+YOUNG = Table(
+    "small",
+    4,
+    (*SMALL.columns[1:], Column("who", "str", "a name"), Column("size", "int", "a size", null=True)),
+    older=(
+        Older(2, "tiny", renamed={"number": "count"}),
+        Older(3, renamed={"name": "who"}, values={"who": {"a": "A"}}),
+    ),
+)
+
+
+def test_an_older_table_is_read_under_todays_words_with_nulls(tmp_path):
+    path = tmp_path / "small.parquet"
+    SMALL.write(ROWS, path)
+    rows = YOUNG.read(path, older=True)
+    assert list(rows) == ["count", "share", "done", "who", "size"]
+    assert rows["who"].tolist() == ["A", "b"]
+    assert rows["size"].isna().all()
+    YOUNG.write(rows, tmp_path / "again.parquet")
+    pd.testing.assert_frame_equal(YOUNG.read(tmp_path / "again.parquet"), rows)
+
+
+def test_each_version_is_brought_to_the_next(tmp_path):
+    oldest = Table("tiny", 2, (*SMALL.columns[2:], Column("number", "int", "a number"), SMALL.columns[0]))
+    oldest.write([{"share": 0.5, "done": True, "number": 7, "name": "a"}], tmp_path / "tiny.parquet")
+    assert YOUNG.file_in(tmp_path) == tmp_path / "tiny.parquet"
+    (row,) = YOUNG.read(YOUNG.file_in(tmp_path), older=True).to_dict("records")
+    assert (row["count"], row["who"], row["done"]) == (7, "A", True)
+    assert YOUNG.file_in(tmp_path / "none").name == "small.parquet"
+
+
+def test_what_jobs_read_is_of_one_version_and_the_error_says_what_to_do(tmp_path):
+    SMALL.write(ROWS, tmp_path / "small.parquet")
+    with pytest.raises(DataError, match=r"small\.parquet: .* version 3, expected 'small' version 4; .* snakemake"):
+        YOUNG.read(tmp_path / "small.parquet")
+
+
+def test_an_older_table_that_is_not_what_its_version_was_is_named(tmp_path):
+    _foreign(tmp_path / "t.parquet", pd.DataFrame(ROWS).drop(columns="count"), MARKED)
+    with pytest.raises(DataError, match=r"t\.parquet: not what version 3 of small was: .*count"):
+        YOUNG.read(tmp_path / "t.parquet", older=True)

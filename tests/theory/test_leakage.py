@@ -151,18 +151,18 @@ def test_counts_are_read_where_the_softmax_is_even(counts):
     """And every class present has more than its even share, so that its gradient is negative."""
     true, batch = torch.tensor(counts), sum(counts)
     seen = {"head.bias": (0.25 - true / batch).unsqueeze(0)}
-    assert leakage.inferred_counts(seen, batch).tolist() == [counts]
+    assert leakage.evenly_spread_counts(seen, batch).tolist() == [counts]
 
 
 def test_the_label_of_one_image_is_the_smallest_gradient():
     seen = {"head.bias": torch.tensor([[0.2, -0.5, 0.3], [-0.1, 0.05, 0.05]])}
-    assert leakage.inferred_counts(seen, 1).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert leakage.evenly_spread_counts(seen, 1).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
 def test_counts_need_no_neighbours():
     seen = torch.tensor([[0.1, -0.3, 0.2], [-0.2, -0.1, 0.3]])
-    together = leakage.inferred_counts({"head.bias": seen}, 5)
-    assert together.tolist() == [leakage.inferred_counts({"head.bias": row[None]}, 5)[0].tolist() for row in seen]
+    together = leakage.evenly_spread_counts({"head.bias": seen}, 5)
+    assert together.tolist() == [leakage.evenly_spread_counts({"head.bias": row[None]}, 5)[0].tolist() for row in seen]
     assert together.sum(1).tolist() == [5, 5]
 
 
@@ -185,7 +185,7 @@ def test_a_class_with_a_negative_gradient_is_counted():
 
 def test_more_negative_gradients_than_images_count_the_most_negative():
     seen = {"head.bias": torch.tensor([[-0.1, -0.2, -0.3, 0.6]])}
-    assert leakage.inferred_counts(seen, 2).tolist() == [[0, 1, 1, 0]]
+    assert leakage.evenly_spread_counts(seen, 2).tolist() == [[0, 1, 1, 0]]
 
 
 def test_shares_against_the_other_form_of_the_estimate():

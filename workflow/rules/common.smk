@@ -72,6 +72,7 @@ FIGURES = [FIGURE.format(figure=name) for name in figures_of(CONFIG)]
 CLAIMS = f"{REPORTS}/{places.CLAIMS}"
 CLAIMS_PAGE = f"{REPORTS}/{places.CLAIMS_PAGE}"
 REPORT = f"{REPORTS}/{places.REPORT}"
+RECORD = f"{REPORTS}/{places.RECORD}"
 
 # Files of the user's that are missing are told before anything runs.
 if workflow.is_main_process:

@@ -29,6 +29,7 @@ rule report:
         figures=FIGURES,
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
+        record=RECORD,
     log:
         f"{LOGS}/report.log",
     conda:

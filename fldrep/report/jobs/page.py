@@ -3,14 +3,10 @@
 from pathlib import Path
 
 from fldrep.config.whole import Config
-from fldrep.machine.origin import PACKAGE, provenance
+from fldrep.machine.origin import provenance
 from fldrep.report.page import write_page
 
-CAPTIONS = PACKAGE.parent / "workflow" / "report"  # beside the package, where there is a workflow
 
-
-def report_job(config: Config, claims: Path, figures: list[Path], page: Path, **tables: Path) -> None:
-    """Write the page, with the figures in their order."""
-    attacks, training = tables.pop("attacks"), tables.pop("training")
-    captions = CAPTIONS if CAPTIONS.is_dir() else None
-    write_page(config, attacks, training, claims, tables, figures, provenance(), page, captions)
+def report_job(config: Config, claims: Path, figures: list[Path], page: Path, record: Path, **tables: Path) -> None:
+    """Write the page, with the figures in their order, and the record of the run beside it."""
+    write_page(config, tables, claims, figures, provenance(), page, record)

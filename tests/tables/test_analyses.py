@@ -4,20 +4,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fldrep.report import theory_tables
+from fldrep import registry
+from fldrep.report.tables import analyses_for_reading
+from fldrep.tables import certificate
+
+
+def text_tables(name, rows):
+    """What the page shows of the rows of an analysis."""
+    return registry.value("analysis", name)(rows)
 
 
 def by_head(table):
     """Rows as dictionaries; a head `holds` goes by the bound before it."""
     heads = [head for head, _ in table.heads]
-    bounds = table.heads == theory_tables.CERTIFICATE_HEADS
+    bounds = table.heads == certificate.HEADS
     named = [f"{heads[place - 1]} holds" if bounds and head == "holds" else head for place, head in enumerate(heads)]
     return [dict(zip(named, row, strict=True)) for row in table.rows]
 
 
 def test_every_row_has_a_cell_for_each_head(synthetic):
-    found = theory_tables.theory_tables(synthetic.analysis_tables())
-    assert [one.title for one in found] == [title for title, *_ in theory_tables.ANALYSES.values()]
+    found = analyses_for_reading(synthetic.analysis_tables())
+    assert [one.title for one in found] == [one.words["title"] for one in registry.in_order("analysis").values()]
     for analysis in found:
         for table in analysis.tables:
             assert {len(row) for row in table.rows} == {len(table.heads)}
@@ -25,7 +32,7 @@ def test_every_row_has_a_cell_for_each_head(synthetic):
 
 def test_leakage_by_hand(synthetic):
     leaked = synthetic.leakage_table({1: 1.0, 32: 0.7}, defenses=("soteria-80", "none"), batches=8)
-    (table,) = theory_tables.leakage_tables(leaked.sample(frac=1, random_state=0))
+    (table,) = text_tables("leakage", leaked.sample(frac=1, random_state=0))
     assert table.title == "mnist · lenet · iid"
     rows = by_head(table)
     order = [(name, round, size) for name in ("none", "soteria-80") for round in "05" for size in ("1", "32")]
@@ -45,14 +52,14 @@ def test_leakage_by_hand(synthetic):
 def test_batches_without_a_correlation_are_not_counted(synthetic):
     leaked = synthetic.leakage_table({1: 1.0}, rounds=(0,), sizes=(1,), batches=9)
     leaked.loc[:1, "correlation"] = np.nan
-    ((row,),) = [by_head(table) for table in theory_tables.leakage_tables(leaked)]
+    ((row,),) = [by_head(table) for table in text_tables("leakage", leaked)]
     assert (row["n"], "[" in row["correlation"]) == ("7", False)
 
 
 def test_certificate_by_hand(synthetic):
     certified = synthetic.certificate_table({"gs": 2.0, "gs-masked": 0.6}, targets=9)
     certified.loc[(certified["attack"] == "gs") & (certified["target"] < 2), "bound_local"] = 0.0
-    (table,) = theory_tables.certificate_tables(certified)
+    (table,) = text_tables("certificate", certified)
     assert table.title == "mnist · lenet · iid · round 0"
     gs, masked = by_head(table)
     assert (gs["attack"], gs["n"], gs["left out"], gs["distance"], gs["farthest"]) == ("gs", "7", "2", "2.00", "20.0")
@@ -65,7 +72,7 @@ def test_certificate_by_hand(synthetic):
 
 
 def test_a_certificate_that_judges_nothing_has_no_numbers(synthetic):
-    (table,) = theory_tables.certificate_tables(synthetic.certificate_table({"gs": 2.0}, bound=0.0))
+    (table,) = text_tables("certificate", synthetic.certificate_table({"gs": 2.0}, bound=0.0))
     (row,) = by_head(table)
     assert (row["n"], row["left out"], row["distance"], row["bound, local"], row["premise"]) == (
         "0",
@@ -78,7 +85,7 @@ def test_a_certificate_that_judges_nothing_has_no_numbers(synthetic):
 
 def test_convergence_by_hand(synthetic):
     measured = synthetic.convergence_table(0.1, bound=0.08, floor=0.01)
-    (table,) = theory_tables.convergence_tables(measured)
+    (table,) = text_tables("convergence", measured)
     none, masked = by_head(table)
     assert table.title == "mnist · iid"
     assert (masked["mask"], masked["n"], masked["clients"], masked["steps"]) == ("soteria-40", "8", "5 of 10", "20")
@@ -96,7 +103,7 @@ def test_convergence_by_hand(synthetic):
 )
 def test_accounting_by_hand(synthetic, epsilon, told):
     spent = synthetic.accounting_table(epsilon)
-    (table,) = theory_tables.accounting_tables(pd.concat([spent, spent.assign(seed=1)]))
+    (table,) = text_tables("accounting", pd.concat([spent, spent.assign(seed=1)]))
     rows = by_head(table)
     assert [row["server"] for row in rows] == ["each-update", "sum-only"], "seeds that spend the same are one row"
     row = rows[0]

@@ -1,0 +1,83 @@
+"""How each method of defense is shown, the same in all figures and tables: its place, colour, marker and line.
+
+A table carries the styles of its methods (`attrs["styles"]`, as JSON), so that it is drawn without the plug-ins that
+registered them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+
+from fldrep import registry
+
+# The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#949494"
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How a method is shown; `rules`: the marker of each of its rules, and the colour where rules are told apart."""
+
+    order: int = 1000
+    colour: str = GREY
+    marker: str = "*"
+    line: str = "-"
+    rules: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def of_rule(self, rule: str) -> tuple[str, str]:
+        """Marker and colour of a rule; those of the method for another one, and for none."""
+        marker, colour = self.rules.get(rule, (self.marker, self.colour))
+        return marker, colour
+
+
+OTHER = MethodStyle()  # of a method that says nothing of its looks
+BUILT_IN = {
+    "none": MethodStyle(0, "#222222", "X"),
+    "soteria": MethodStyle(
+        10,
+        BLUE,
+        "o",
+        rules={
+            "ratio": ("o", BLUE),
+            "inverse": ("P", GREEN),
+            "reference-notebook": ("h", PURPLE),
+            "reference-script": ("p", RED),
+        },
+    ),
+    "compression": MethodStyle(20, ORANGE, "s", "--"),
+    "gaussian": MethodStyle(30, GREEN, "D", "-."),
+    "laplace": MethodStyle(40, PURPLE, "v", ":"),
+}
+
+
+def style_of(method: str) -> MethodStyle:
+    """The style of a method: what its entry says (class attributes, words of the decorator), else `OTHER`.
+
+    >>> style_of("soteria").of_rule("inverse"), style_of("compression").of_rule("")
+    (('P', '#029e73'), ('s', '#de8f05'))
+    """
+    if method in BUILT_IN:
+        return BUILT_IN[method]
+    entry = registry.entries("defense").get(method)
+    if entry is None:
+        return OTHER
+    said = {name: getattr(entry.value, name) for name in vars(OTHER) if hasattr(entry.value, name)} | entry.words
+    return MethodStyle(**{name: said[name] for name in vars(OTHER) if name in said})
+
+
+def styles_text(methods: Iterable[str]) -> str:
+    """The styles of methods as a table carries them."""
+    return json.dumps({method: asdict(style_of(method)) for method in sorted(set(methods))})
+
+
+def styles_in(frame: pd.DataFrame) -> Mapping[str, MethodStyle]:
+    """The styles that a table carries; of other methods those known here."""
+    carried = json.loads(frame.attrs.get("styles", "{}"))
+    return _Styles({method: MethodStyle(**words) for method, words in carried.items()})
+
+
+class _Styles(dict[str, MethodStyle]):
+    def __missing__(self, method: str) -> MethodStyle:
+        return style_of(method)

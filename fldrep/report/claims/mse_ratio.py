@@ -1,0 +1,110 @@
+"""The error under Soteria is up to 160 times that under the baseline defenses."""
+
+import pandas as pd
+
+from fldrep import registry
+from fldrep.analysis.intervals import Estimate, median_interval
+from fldrep.analysis.rows import ERROR, converged, paired
+from fldrep.analysis.words import number
+from fldrep.report.evidence import (
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    ONLY_NON_ADAPTIVE,
+    POINT,
+    REPRODUCED,
+    TOO_WEAK,
+    Finding,
+    Tables,
+    attacks_in,
+    few,
+    found_in,
+    median_text,
+    rows_of,
+    same_accuracy,
+    strongest_adaptive,
+    too_weak,
+    trained_accuracies,
+)
+
+# The paper's own figure: "up to 160 times".
+CLAIMED_RATIO = 160
+BASELINES = ("compression", "gaussian", "laplace")
+
+
+@registry.claim(
+    "mse-ratio",
+    title="160 times the error",
+    said="The MSE between reconstructed and raw image is up to 160 times that of the baseline defenses (gradient "
+    "compression, DP noise), for DLG and GS, on MNIST and CIFAR-10, at equal accuracy.",
+    source="the paper's abstract (S)",
+    order=20,
+)
+def judge(tables: Tables) -> list[Finding]:
+    """Soteria's error over that of a baseline of equal accuracy, per setting and published attack."""
+    found = []
+    for where, setting in tables.settings():
+        for attack in attacks_in(setting, adaptive=False):
+            rows = setting[setting["attack"] == attack]
+            methods = rows.groupby("defense")["method"].first()
+            defended = [name for name, method in methods.items() if method == "soteria"]
+            baselines = [name for name, method in methods.items() if method in BASELINES]
+            if defended and baselines:
+                found.append(_mse_ratio(tables, where, setting, attack, defended, baselines))
+    return found
+
+
+def _mse_ratio(tables, where, setting, attack, defended, baselines) -> Finding:
+    """The pair of Soteria and a baseline, of equal accuracy if accuracies are known, of the largest ratio."""
+    accuracies = trained_accuracies(tables["training"], where)
+    pairs = [(one, other) for one in defended for other in baselines]
+    equal = pairs if accuracies is None else [pair for pair in pairs if same_accuracy(accuracies, *pair)]
+    quantity = f"paired ratio of {ERROR}, at most grey's, Soteria / baseline; n: targets x seeds"
+    rows = setting[(setting["attack"] == attack) & setting["defense"].isin(defended + baselines)]
+    if not equal:
+        words = f"no baseline has an accuracy within {100 * POINT:g} point of Soteria's"
+        return found_in(rows, where, verdict=NOT_TESTABLE, measured=words, quantity=quantity)
+    ratios = {pair: credited_ratio(setting, attack, *pair) for pair in equal}
+    pair = max(ratios, key=lambda one: (ratios[one].n > 0, ratios[one].median))
+    ratio, least = ratios[pair], min(ratios[one].median for one in ratios if one[0] == pair[0])
+    verdict, caveat = _ratio_verdict(setting, attack, pair, ratio, accuracies is not None)
+    one, other = (converged(rows_of(setting, attack, name)) for name in pair)
+    words = (
+        f"{pair[0]} {number(one['credited'].median())} against {pair[1]} {number(other['credited'].median())}: "
+        f"ratio {median_text(ratio)}, the largest of {len(equal)} pairs; over the best baseline {number(least)}; "
+        f"not capped at grey ({number(one[f'grey_{ERROR}'].median())}): {number(one[ERROR].median())} "
+        f"against {number(other[ERROR].median())}; MSE (normalised) {number(one['mse'].median())} "
+        f"against {number(other['mse'].median())}"
+    )
+    return found_in(
+        rows[rows["defense"].isin(pair)],
+        where,
+        verdict=verdict,
+        measured=f"{words}; {caveat}" if caveat else words,
+        quantity=quantity,
+        estimate=ratio,
+        defense=" / ".join(pair),
+    )
+
+
+def _ratio_verdict(setting, attack, pair, ratio, known_accuracy) -> tuple[str, str]:
+    weak, scarce = too_weak(setting, attack), few(ratio)
+    if weak:
+        return TOO_WEAK, weak
+    if not known_accuracy:
+        return NOT_TESTABLE, "the model was not trained, so that no accuracy stands beside the error"
+    if scarce:
+        return NOT_TESTABLE, scarce
+    if ratio.median < CLAIMED_RATIO:
+        return NOT_REPRODUCED, ""
+    adaptive = strongest_adaptive(setting, pair[0])
+    if adaptive is None:
+        return ONLY_NON_ADAPTIVE, "no able attack that knows of Soteria was run here"
+    left = credited_ratio(setting, attack, *pair, defended_by=adaptive)
+    words = f"under {adaptive} the ratio is {median_text(left)}"
+    return (REPRODUCED if left.median >= CLAIMED_RATIO else ONLY_NON_ADAPTIVE), words
+
+
+def credited_ratio(setting: pd.DataFrame, attack: str, defense: str, baseline: str, defended_by: str = "") -> Estimate:
+    """Median paired ratio of credited errors. Args: defended_by: the attack on the defense, if it is another one."""
+    both = paired(rows_of(setting, defended_by or attack, defense), rows_of(setting, attack, baseline), "credited")
+    return median_interval(both["one"] / both["other"])
