@@ -62,10 +62,10 @@ def step_seconds(
 ) -> float:
     """Seconds a step of an attack on `count` targets at once, without the first step and what surrounds the loop."""
     clock = StepClock(now)
-    seen, labels = targets(model, count)
+    update, labels = targets(model, count)
     known = labels if attack == "gs" else None
     fldrep.reconstruct(
-        model, seen, known, attack=attack, iterations=steps + 1, problems_at_once=count, progress=clock, **options
+        model, update, known, attack=attack, iterations=steps + 1, problems_at_once=count, progress=clock, **options
     )
     assert len(clock.times) == steps + 1
     return (clock.times[-1] - clock.times[0]) / steps

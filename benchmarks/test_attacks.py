@@ -5,15 +5,18 @@ from time import perf_counter
 
 import pytest
 import torch
-from fldrep.attack.dlg import flat_objective, flat_points
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import twins
 from benchmarks.measuring import images, network, seconds, step_seconds, targets
+from fldrep.attack import quasi_newton
+from fldrep.attack.compares import Comparison
 from fldrep.attack.engine import gradient_map, matching
-from fldrep.attack.objectives import COSINE, SQUARED
-from fldrep.attack.optimisers import lbfgs
-from fldrep.attack.problem import Problems, initial_point
+from fldrep.attack.observation import initial_point
+from fldrep.attack.points import flat_objective, flat_points
+from fldrep.attack.problem import Problems
+from fldrep.config.attacks import attack_settings
+from fldrep.machine.compilation import as_it_is
 from fldrep.models.normalisation import normalisation_for
 
 SHAPE = (3, 32, 32)
@@ -27,16 +30,16 @@ def starts(count: int, dtype: torch.dtype = torch.float32) -> list[list[torch.Te
 
 def gs_loop(model, count: int, timed: int, steps: int) -> float:
     """Seconds a step on `count` targets one after the other, timed on the first of them."""
-    seen, labels = targets(model, count)
+    update, labels = targets(model, count)
     points = starts(timed)
-    each = [[value[one] for value in seen.values()] for one in range(timed)]
+    each = [[value[one] for value in update.values()] for one in range(timed)]
     spent = [twins.gs_steps(model, each[one], labels[one], points[one][0], steps) for one in range(timed)]
     return sum(spent) * count / timed
 
 
 def dlg_loop(model, count: int, timed: int, steps: int) -> float:
-    seen, _ = targets(model, count)
-    each = [[value[one] for value in seen.values()] for one in range(timed)]
+    update, _ = targets(model, count)
+    each = [[value[one] for value in update.values()] for one in range(timed)]
     return sum(twins.dlg_steps(model, each[one], *starts(timed)[one], steps) for one in range(timed)) * count / timed
 
 
@@ -88,20 +91,26 @@ def test_gs_on_convnet(compare, report):
 
 def flops_of_loop(model) -> int:
     """Of one image-iteration with a gradient of the gradient, products and convolutions only."""
-    seen, labels = targets(model, 1)
+    update, labels = targets(model, 1)
     with FlopCounterMode(display=False) as counter:
-        twins.gs_steps(model, [value[0] for value in seen.values()], labels[0], images(1)[0], 1)
+        twins.gs_steps(model, [value[0] for value in update.values()], labels[0], images(1)[0], 1)
     return counter.get_total_flops()
 
 
 def flops_of_step(model, count: int) -> int:
     gradients = gradient_map(model, SHAPE)
-    seen, labels = targets(model, count)
-    aim, match = COSINE.prepare(gradients.arrange(seen)), matching(gradients, COSINE)
+    update, labels = targets(model, count)
+    observed, match = matched(gradients, "gs", update)
     soft = torch.nn.functional.one_hot(labels, 10).float()[:, None]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        match(aim, images(count)[:, None], soft)
+        match(observed, images(count)[:, None], soft)
     return counter.get_total_flops()
+
+
+def matched(gradients, preset: str, update):
+    """An update as an attack compares it, and the function that the attack descends."""
+    comparison = Comparison.of(attack_settings(preset), "none")
+    return comparison.prepare(gradients.arrange(update)), matching(gradients, comparison)
 
 
 def test_dlg_on_lenet(compare):
@@ -117,40 +126,38 @@ def test_dlg_on_lenet(compare):
 
 def dlg_seconds(model, steps: int) -> float:
     """Seconds a step on 64 targets, from the first step on, as the loop takes them."""
-    seen, _ = targets(model, 64)
-    state, objective = dlg_problem(model, seen, starts(64))
-    return seconds(lambda: [lbfgs.step(state, objective, 1.0, 20) for _ in range(steps)]) / steps
+    update, _ = targets(model, 64)
+    state, objective = dlg_problem(model, update, starts(64))
+    return seconds(lambda: [quasi_newton.step(state, objective, 1.0, 20) for _ in range(steps)]) / steps
 
 
-def dlg_problem(model, seen, points):
+def dlg_problem(model, update, points):
     """State and objective of DLG on the given updates, as the attack makes them."""
     gradients = gradient_map(model, SHAPE)
-    aim, match = SQUARED.prepare(gradients.arrange(seen)), matching(gradients, SQUARED)
+    observed, match = matched(gradients, "dlg", update)
     start, logits = (torch.stack(parts)[:, None] for parts in zip(*points, strict=True))
-    problems = Problems(
-        partial(match, aim), start, logits, None, normalisation_for(3), hasten=lambda function: function
-    )
-    return lbfgs.begin(flat_points(problems), 100), flat_objective(problems)
+    problems = Problems(partial(match, observed), (), start, logits, None, normalisation_for(3), as_it_is)
+    return quasi_newton.begin(flat_points(problems), 100), flat_objective(problems)
 
 
 def test_the_walk_of_lbfgs_is_torchs(report):
     """Every point of 50 iterations (two steps of 25), float64, for the targets that do not diverge."""
     model, count = network("lenet", torch.float64), 16
-    seen, _ = targets(model, count)
+    update, _ = targets(model, count)
     points, walked = starts(count, torch.float64), []
-    state, objective = dlg_problem(model, seen, points)
+    state, objective = dlg_problem(model, update, points)
 
     def noted(flat):
         walked.append(flat)
         return objective(flat)
 
     for _ in range(2):
-        lbfgs.step(state, noted, 1.0, 25)
+        quasi_newton.step(state, noted, 1.0, 25)
     walked = torch.stack(walked)
     apart, lost = [], 0
     for one in range(count):
         expected = []
-        twins.dlg_steps(model, [value[one] for value in seen.values()], *points[one], 2, 25, expected.append)
+        twins.dlg_steps(model, [value[one] for value in update.values()], *points[one], 2, 25, expected.append)
         expected = torch.stack(expected)
         if not state.alive[one] or not expected.isfinite().all() or expected[-1].norm() > 1e3 * expected[0].norm():
             lost += 1
@@ -185,13 +192,13 @@ def test_no_step_waits_for_the_gpu(report, skip):
     if not torch.cuda.is_available():
         skip(work, "no GPU here")
     model = network("lenet", device="cuda")
-    gradients, (seen, labels) = gradient_map(model, SHAPE), targets(model, 64)
-    aim, match = COSINE.prepare(gradients.arrange(seen)), matching(gradients, COSINE)
+    gradients, (update, labels) = gradient_map(model, SHAPE), targets(model, 64)
+    observed, match = matched(gradients, "gs", update)
     trial, soft = images(64).cuda()[:, None], torch.nn.functional.one_hot(labels, 10).float()[:, None]
-    match(aim, trial, soft)
+    match(observed, trial, soft)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        match(aim, trial, soft)
+        match(observed, trial, soft)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    report(work, "none in the distance and its slope")
+    report(work, "none in the distance and its derivatives")

@@ -87,12 +87,6 @@ def test_an_update_is_of_one_seed():
     assert updates_of(table.assign(images_per_update=1)).nunique() == 8
 
 
-def test_the_plain_update_is_the_one_of_the_settings():
-    from fldrep.config.updates import SINGLE
-
-    assert PLAIN_UPDATE == SINGLE
-
-
 def test_only_chosen_restarts_count_and_diverged_ones_are_left_out():
     table = rows(
         [1.0, 2.0, np.nan, 4.0, 1e9],

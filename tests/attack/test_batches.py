@@ -6,7 +6,10 @@ from torch import nn
 
 import fldrep
 from fldrep.attack.labels import inferred_counts, inferred_labels, whole_shares
+from fldrep.attack.observation import Observation
+from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
+from fldrep.models.normalisation import normalisation_for
 from fldrep.models.updates import LocalSteps, client_update
 
 LABELS = torch.tensor([[0, 0, 3, 4], [2, 2, 2, 2], [4, 1, 3, 0]])
@@ -115,16 +118,20 @@ def test_one_step_over_the_whole_batch_is_the_gradient(made):
         torch.testing.assert_close(steps[name], value, rtol=1e-9, atol=1e-11)
 
 
+def observed(made, update, **besides):
+    """What a server sees; where attacks start is not asked here."""
+    return Observation(made.model, update, LABELS, made.shape, normalisation_for(3), None, "none", **besides)
+
+
 def test_the_true_images_match_an_update_of_local_steps(lenet):
+    from fldrep.attack.compares import Comparison
     from fldrep.attack.engine import distances_at
-    from fldrep.attack.masks import what_survives
 
     local, images = LocalSteps(2, 2, 0.1), images_of(lenet)
     update = client_update(lenet.model, images, LABELS, local)
-    at = {"comparison": what_survives("none"), "shape": lenet.shape}
-    labels = LABELS[:, None]
-    assert distances_at(lenet.model, update, images[:, None], labels, local=local, **at).abs().max() < 1e-12
-    assert distances_at(lenet.model, update, images[:, None], labels, **at).min() > 1e-6
+    at = (images[:, None], LABELS[:, None], Comparison.of(attack_settings("gs"), "none"))
+    assert distances_at(observed(lenet, update, local=local), *at).abs().max() < 1e-12
+    assert distances_at(observed(lenet, update), *at).min() > 1e-6
 
 
 def test_an_attack_on_local_steps_descends(lenet):

@@ -6,7 +6,7 @@ import torch
 import fldrep
 from fldrep.errors import ConfigError
 from fldrep.machine import compilation
-from fldrep.machine.compilation import WORTH_STEPS, compiled, has_compiler, hastening
+from fldrep.machine.compilation import WORTH_STEPS, compiled, compiler, has_compiler
 
 
 @pytest.fixture
@@ -52,16 +52,16 @@ def test_the_folder_that_the_user_names_for_torch_stays(monkeypatch):
 
 def test_long_jobs_are_compiled_and_short_ones_are_not(cache, monkeypatch):
     monkeypatch.setattr(compilation, "has_compiler", lambda: True)
-    assert hastening("auto", WORTH_STEPS - 1) is None
-    assert hastening("auto", WORTH_STEPS) is compiled
-    assert hastening("always", 1) is compiled
-    assert hastening("never", 10 * WORTH_STEPS) is None
+    assert compiler("auto", WORTH_STEPS - 1) is None
+    assert compiler("auto", WORTH_STEPS) is compiled
+    assert compiler("always", 1) is compiled
+    assert compiler("never", 10 * WORTH_STEPS) is None
 
 
 def test_without_a_compiler_it_stays_eager_and_says_so(monkeypatch):
     monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
     with pytest.warns(UserWarning, match="no C.. compiler found") as said:
-        assert hastening("always", 1) is None
+        assert compiler("always", 1) is None
     assert len(said) == 1
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack.problem import initial_point
+from fldrep.attack.observation import initial_point
 from fldrep.seeds import generator
 
 
@@ -49,7 +49,7 @@ def test_a_long_attack_finds_the_image():
     update = fldrep.client_update(model, images, labels)
     found = fldrep.reconstruct(model, update, None, "dlg", 40, restarts=3)
     assert (found.images - images).abs().max() < 0.05
-    assert found.labels_found[torch.arange(2), found.chosen].tolist() == [1, 3]
+    assert found.labels_found[torch.arange(2), found.best_restart].tolist() == [1, 3]
 
 
 def test_the_loop_ends_when_every_problem_has_converged():

@@ -4,10 +4,14 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack import attack_named, attack_settings
+from fldrep.attack.attacker import carry_out
 from fldrep.attack.chunks import in_chunks
-from fldrep.attack.problem import choose, initial_point
-from fldrep.attack.resume import Keeper
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation, initial_point
+from fldrep.attack.optimisers.signed_adam import SignedAdam
+from fldrep.attack.reconstruction import smallest
+from fldrep.attack.resume import Checkpointer
+from fldrep.config.attacks import attack_settings
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.machine import memory
 from fldrep.models.normalisation import normalisation_for
@@ -26,15 +30,16 @@ def one_by_one(made, preset, iterations, **settings):
 
 def as_jobs_do(made, update, labels, preset, iterations, first=0, **settings):
     """What `reconstruct` does, without its checks."""
-    return attack_named(preset)(
+    seen = Observation(
         made.model,
         update,
         labels,
-        attack_settings(preset, iterations=iterations, **settings),
         shape=made.shape,
         normalisation=normalisation_for(3),
         draw=lambda target, restart: generator("initial point", 0, first + target, restart),
+        zeros="none",
     )
+    return carry_out(seen, attack_settings(preset, iterations=iterations, **settings), Work())
 
 
 @pytest.mark.parametrize(("preset", "iterations"), PRESETS)
@@ -50,12 +55,8 @@ def test_a_result_does_not_depend_on_its_neighbours(preset, iterations, network,
 
 @pytest.mark.parametrize(("preset", "iterations"), PRESETS)
 def test_chunks_only_group_the_work(preset, iterations, lenet):
-    whole, parts = (
-        fldrep.reconstruct(
-            lenet.model, lenet.update, lenet.labels, preset, iterations, restarts=2, problems_at_once=chunk
-        )
-        for chunk in (64, 4)
-    )
+    given = (lenet.model, lenet.update, lenet.labels, preset, iterations)
+    whole, parts = (fldrep.reconstruct(*given, restarts=2, problems_at_once=many) for many in (64, 4))
     torch.testing.assert_close(whole.all_images, parts.all_images, rtol=1e-7, atol=1e-7)
 
 
@@ -78,32 +79,30 @@ def test_the_same_chunk_size_gives_the_same_bits(lenet):
 def test_auto_takes_what_fits_and_says_how_many(preset, lenet, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10**12)
     found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 1, restarts=2, problems_at_once="auto")
-    assert (found.chunk == 6).all()
+    assert (found.problems_at_once == 6).all()
     monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
     alone = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, preset, 1, restarts=2, problems_at_once="auto")
-    assert (alone.chunk == 1).all()
-    assert alone.chunk.shape == (3, 2)
+    assert (alone.problems_at_once == 1).all()
+    assert alone.problems_at_once.shape == (3, 2)
 
 
 def test_the_chunk_that_auto_chose_gives_the_same_bits(lenet, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 2 * 10**6)
     chosen = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=2, problems_at_once="auto")
-    (chunk,) = chosen.chunk.unique().tolist()
+    (chunk,) = chosen.problems_at_once.unique().tolist()
     again = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=2, problems_at_once=chunk)
     assert torch.equal(chosen.all_images, again.all_images)
 
 
 def small_memory(most, error):
-    """A solver of GS that runs out of memory for more than `most` problems, after a step of work."""
-    from fldrep.attack import gs
+    """The optimiser of GS, that runs out of memory for more than `most` problems, after a step of work."""
+    solve = SignedAdam.solve
 
-    solve = gs.signed_adam
-
-    def limited(problems, settings, course):
+    def limited(self, problems, settings, progress):
         if len(problems.images) > most:
-            course.tick(1)
+            progress.advance(1)
             raise error
-        return solve(problems, settings, course)
+        return solve(self, problems, settings, progress)
 
     return limited
 
@@ -121,10 +120,10 @@ def test_a_chunk_that_does_not_fit_is_halved_and_worked_again(error, lenet, monk
         return fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=4, **changed)
 
     expected = attack(problems_at_once=3)
-    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(3, error))
+    monkeypatch.setattr(SignedAdam, "solve", small_memory(3, error))
     found = attack(problems_at_once=12, progress=Bar)
     assert torch.equal(found.all_images, expected.all_images)
-    assert (found.chunk == 3).all()
+    assert (found.problems_at_once == 3).all()
     assert Bar.made.total == Bar.made.done == 12 * 3
     assert [record.args for record in caplog.records] == [(12, 6), (6, 3)]
 
@@ -132,24 +131,24 @@ def test_a_chunk_that_does_not_fit_is_halved_and_worked_again(error, lenet, monk
 def test_what_was_done_before_memory_ran_out_is_kept(monkeypatch):
     numbers, done = [(0, restart) for restart in range(10)], []
 
-    def worked(some, size, course):
+    def worked(some, size, progress):
         if len(done) == 1 and size == 4:
             raise MemoryError
         done.append(some)
         return SimpleNamespace(restarts=torch.tensor([restart for _, restart in some]))
 
-    outcomes, sizes = in_chunks(worked, numbers, 4, lambda steps, problems: None, Keeper())
+    outcomes, sizes = in_chunks(worked, numbers, 4, lambda steps, problems: None, Checkpointer())
     assert torch.cat([outcome.restarts for outcome in outcomes]).tolist() == list(range(10))
     assert sizes == [4] * 4 + [2] * 6
 
 
 def test_a_problem_that_never_fits_is_named_and_other_errors_are_not_taken_for_it(lenet, monkeypatch):
-    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, OUT_OF_MEMORY[0]))
+    monkeypatch.setattr(SignedAdam, "solve", small_memory(0, OUT_OF_MEMORY[0]))
     with pytest.raises(
         ConfigError, match=r"engine.problems_at_once: not even one problem fits into memory: CUDA out of memory"
     ):
         fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3)
-    monkeypatch.setattr("fldrep.attack.gs.signed_adam", small_memory(0, RuntimeError("a fault of the program")))
+    monkeypatch.setattr(SignedAdam, "solve", small_memory(0, RuntimeError("a fault of the program")))
     with pytest.raises(RuntimeError, match="a fault"):
         fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3)
 
@@ -186,12 +185,12 @@ def test_ending_above_the_initial_distance_counts_as_diverged(lenet):
 def test_restarts_are_chosen_by_distance_among_those_that_did_not_diverge():
     distance = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 5.0], [4.0, torch.nan, 3.0], [torch.inf, torch.nan, 7.0]])
     diverged = torch.tensor([[False, True, False], [False, False, False], [True, True, True], [False, True, True]])
-    assert choose(distance, diverged).tolist() == [2, 0, 2, 0]
+    assert smallest(distance, diverged).tolist() == [2, 0, 2, 0]
 
 
 def test_the_chosen_restart_is_the_one_reported(lenet):
     found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 4, restarts=3)
-    for target, restart in enumerate(found.chosen.tolist()):
+    for target, restart in enumerate(found.best_restart.tolist()):
         assert torch.equal(found.images[target], found.all_images[target, restart])
         assert found.distance[target] == found.final_distance[target, restart]
         assert not (found.final_distance[target][~found.diverged[target]] < found.distance[target]).any()
@@ -238,7 +237,7 @@ def test_shapes_and_dtypes(lenet):
     assert found.images.dtype == torch.float64
     for name in ("initial_distance", "final_distance", "diverged", "labels_found", "iterations"):
         assert getattr(found, name).shape == (3, 2)
-    assert found.distance.shape == found.chosen.shape == (3,)
+    assert found.distance.shape == found.best_restart.shape == (3,)
 
 
 class Bar:
@@ -271,6 +270,10 @@ def test_errors_name_what_is_wrong(lenet, convnet):
     model, update, labels = lenet.model, lenet.update, lenet.labels
     with pytest.raises(UnknownName, match=r"gz.*gs-drop"):
         fldrep.reconstruct(model, update, labels, "gz")
+    with pytest.raises(UnknownName, match="ensemble"):
+        fldrep.reconstruct(model, update, labels, "strongest")
+    with pytest.raises(ConfigError, match=r"chunk: .*problems_at_once"):
+        fldrep.reconstruct(model, update, labels, "gs", 1, chunk=4)
     with pytest.raises(ConfigError, match="history"):
         fldrep.reconstruct(model, update, labels, "gs", history=3)
     with pytest.raises(ConfigError, match="iterations"):

@@ -1,12 +1,14 @@
 import pytest
 import torch
-from fldrep.attack.masks import what_survives
 
 import fldrep
-from fldrep.attack import attack_settings
+from fldrep.attack.compares import Comparison
 from fldrep.attack.engine import distances_at
-from fldrep.attack.ensemble import MEMBERS, _best, member_settings
-from fldrep.attack.problem import Reconstruction
+from fldrep.attack.ensemble import best
+from fldrep.attack.observation import Observation, public_zeros
+from fldrep.attack.reconstruction import Reconstruction
+from fldrep.config.attacks import attack_settings, evaluations_of, members_of
+from fldrep.models.normalisation import normalisation_for
 from fldrep.models.updates import HEAD_WEIGHT, Update
 
 
@@ -15,6 +17,13 @@ def shared_of(made, defended):
     if defended == "head":
         update[HEAD_WEIGHT][:, :, ::3] = 0
     return Update(update, defended)
+
+
+def common_distance(made, shared, one):
+    """The distance by which the ensemble chooses."""
+    observation = Observation(made.model, shared, made.labels, made.shape, normalisation_for(3), None, "none")
+    comparison = Comparison.of(attack_settings("ensemble"), public_zeros(shared))
+    return distances_at(observation, one.all_images, one.labels_found, comparison, 4)
 
 
 def result(images, diverged=(False, False)):
@@ -27,13 +36,13 @@ def result(images, diverged=(False, False)):
 def test_each_restart_is_the_member_of_least_common_cost():
     found = {"a": result([1.0, 2.0]), "b": result([3.0, 4.0]), "c": result([5.0, 6.0], (True, False))}
     costs = {"a": torch.tensor([[0.5, 0.4]]), "b": torch.tensor([[0.3, 0.6]]), "c": torch.tensor([[0.1, torch.nan]])}
-    best = _best(found, costs, torch.ones(1, 2))
-    assert best.members == [["b", "a"]]
-    assert best.all_images.flatten().tolist() == [3.0, 2.0]
-    assert best.images.item() == 3.0
-    assert best.final_distance.tolist() == [[pytest.approx(0.3), pytest.approx(0.4)]]
-    assert best.chosen.tolist() == [0]
-    assert not best.diverged.any()
+    whole = best(found, costs, torch.ones(1, 2))
+    assert whole.members == [["b", "a"]]
+    assert whole.all_images.flatten().tolist() == [3.0, 2.0]
+    assert whole.images.item() == 3.0
+    assert whole.final_distance.tolist() == [[pytest.approx(0.3), pytest.approx(0.4)]]
+    assert whole.best_restart.tolist() == [0]
+    assert not whole.diverged.any()
 
 
 @pytest.mark.parametrize(
@@ -41,35 +50,50 @@ def test_each_restart_is_the_member_of_least_common_cost():
 )
 def test_it_is_at_least_as_close_as_every_member(defended, refused, lenet):
     shared = shared_of(lenet, defended)
-    best = fldrep.reconstruct(lenet.model, shared, lenet.labels, "ensemble", 20, restarts=2)
+    whole = fldrep.reconstruct(lenet.model, shared, lenet.labels, "ensemble", 20, restarts=2)
     settings = attack_settings("ensemble", iterations=20, restarts=2)
-    comparison = what_survives(defended)
-    for name in MEMBERS.keys() - refused:
-        own = member_settings(settings, name).model_dump(exclude={"preset", "labels"}, exclude_none=True)
-        one = fldrep.reconstruct(lenet.model, shared, lenet.labels, name, label_strategy="known", **own)
-        cost = distances_at(lenet.model, shared, one.all_images, one.labels_found, comparison, shape=lenet.shape)
-        assert (best.final_distance <= cost.masked_fill(one.diverged, torch.inf) + 1e-12).all()
-    assert {name for row in best.members for name in row} <= MEMBERS.keys() - refused
+    members = {name: one for name, one in members_of(settings).items() if name not in refused}
+    for name, member in members.items():
+        changed = {key: getattr(member, key) for key in ("iterations", "restarts")}
+        one = fldrep.reconstruct(lenet.model, shared, lenet.labels, name, label_strategy="known", **changed)
+        cost = common_distance(lenet, shared, one)
+        assert (whole.final_distance <= cost.masked_fill(one.diverged, torch.inf) + 1e-12).all()
+    assert {name for row in whole.members for name in row} <= members.keys()
 
 
 def test_the_common_cost_is_the_distance_that_gs_reports(lenet):
     found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 3, restarts=2)
-    cost = distances_at(
-        lenet.model,
-        lenet.update,
-        found.all_images,
-        found.labels_found,
-        what_survives("none"),
-        shape=lenet.shape,
-        chunk=4,
-    )
-    torch.testing.assert_close(cost, found.final_distance)
+    torch.testing.assert_close(common_distance(lenet, lenet.update, found), found.final_distance)
 
 
 def test_every_member_may_evaluate_the_gradient_as_often():
     settings = attack_settings("ensemble", iterations=400, restarts=3)
-    for name in MEMBERS:
-        one = member_settings(settings, name)
-        assert one.iterations * (one.inner_iterations or 1) == 400
+    members = members_of(settings)
+    assert {"gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"} == members.keys()
+    for one in members.values():
+        assert one.iterations * evaluations_of(one) == 400
         assert one.restarts == 3
         assert one.labels == "known"
+
+
+def test_what_an_ensemble_says_goes_to_the_members_by_its_optimiser():
+    members = members_of(attack_settings("ensemble", lr=0.3, total_variation=0.5, feature_weight=2.0))
+    assert (members["gs"].lr, members["gs"].total_variation, members["gs"].feature_weight) == (0.3, 0.5, None)
+    assert (members["dlg"].lr, members["dlg"].total_variation) == (1.0, None)
+    assert members["r-matching"].feature_weight == 2.0
+
+
+def test_an_ensemble_of_ones_own(lenet):
+    """Members by preset and by parts; what it compares judges them."""
+    mine = {
+        "objective": "l2",
+        "optimiser": "signed-adam",
+        "iterations": 40,
+        "members": {"gs": {"preset": "gs", "lr": 0.3}, "flat": {"objective": "l2", "optimiser": "lbfgs"}},
+    }
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, mine)
+    assert {name for row in found.members for name in row} <= {"gs", "flat"}
+    assert (found.final_distance <= found.initial_distance).all()
+    settings = attack_settings(**mine)
+    assert {name: one.iterations for name, one in members_of(settings).items()} == {"gs": 40, "flat": 2}
+    assert attack_settings(**settings.model_dump(exclude_none=True)) == settings

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from fldrep.attack.features import features_of, matched, with_features
-from fldrep.attack.masks import what_survives
 from torch import nn
 
 import fldrep
-from fldrep.attack.objectives import RELATIVE_SQUARED, SCALED_SQUARED
+from fldrep import registry
+from fldrep.attack.compares import Comparison, features_of
+from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update, client_update
@@ -30,26 +30,27 @@ def test_features_are_read_exactly_wherever_a_column_was_kept(lenet):
 
 
 @pytest.mark.parametrize("defended", ["none", "head", "all"])
-def test_the_slope_is_that_of_autograd(defended, lenet):
-    seen, trial = masked(lenet.update), random_like(lenet.update, 1)
-    plain = what_survives(defended)
+def test_the_derivative_is_that_of_autograd(defended, lenet):
+    update, trial = masked(lenet.update), random_like(lenet.update, 1)
+    plain = Comparison.of(attack_settings("gs-masked"), defended)
+    besides = Comparison.of(attack_settings("r-matching", feature_weight=0.7), defended)
     variables = {name: value.clone().requires_grad_() for name, value in trial.items()}
     w, b = variables[HEAD_WEIGHT], variables[HEAD_BIAS]
     found = (w * b[:, :, None]).sum(1) / b.square().sum(1)[:, None]
     r = lenet.model.features(lenet.images).detach()
     kept = torch.arange(r.shape[1]) % 3 > 0
     by_features = (found - r)[:, kept].square().sum(1) / r[:, kept].square().sum(1)
-    expected = plain.compare(variables, plain.prepare(seen))[0] + 0.7 * by_features
-    slopes = torch.autograd.grad(expected.sum(), list(variables.values()))
-    distance, slope = matched(plain, 0.7, trial, with_features(plain, seen))
+    expected = plain.distance(variables, plain.prepare(update))[0] + 0.7 * by_features
+    derivatives = torch.autograd.grad(expected.sum(), list(variables.values()))
+    distance, found = besides.distance(trial, besides.prepare(update))
     torch.testing.assert_close(distance, expected)
-    for name, one in zip(variables, slopes, strict=True):
-        torch.testing.assert_close(slope[name], one)
+    for name, one in zip(variables, derivatives, strict=True):
+        torch.testing.assert_close(found[name], one)
 
 
 def test_a_perfect_image_has_no_distance_under_the_mask(lenet):
-    shared, plain = masked(lenet.update), what_survives("head")
-    distance, _ = matched(plain, 1.0, dict(lenet.update), with_features(plain, shared))
+    comparison = Comparison.of(attack_settings("r-matching"), "head")
+    distance, _ = comparison.distance(dict(lenet.update), comparison.prepare(masked(lenet.update)))
     assert (distance.abs() < 1e-12).all()
 
 
@@ -69,27 +70,9 @@ def test_it_is_refused_where_r_cannot_be_read(lenet):
         fldrep.reconstruct(model, update, torch.tensor([1]), "r-matching", 1)
 
 
-@pytest.mark.parametrize("comparison", [RELATIVE_SQUARED, SCALED_SQUARED])
-def test_slopes_of_the_squared_distances(comparison, lenet):
-    seen, trial = random_like(lenet.update, 1), random_like(lenet.update, 2)
-    trial = {name: value + 0.3 * seen[name] for name, value in trial.items()}
-    variables = {name: value.clone().requires_grad_() for name, value in trial.items()}
-    g, s = (torch.cat([one[name].flatten(1) for name in seen], 1) for one in (variables, seen))
-    if comparison is RELATIVE_SQUARED:
-        expected = (g - s).square().sum(1) / s.square().sum(1)
-    else:
-        fit = (g * s).sum(1) / (g * g).sum(1)
-        expected = (fit[:, None] * g - s).square().sum(1)
-    slopes = torch.autograd.grad(expected.sum(), list(variables.values()))
-    distance, slope = comparison.compare(trial, comparison.prepare(seen))
-    torch.testing.assert_close(distance, expected)
-    for name, one in zip(variables, slopes, strict=True):
-        torch.testing.assert_close(slope[name], one)
-
-
 def test_a_clipped_update_has_no_scaled_distance(lenet):
     clipped = {name: 0.1 * value for name, value in lenet.update.items()}
-    distance, _ = SCALED_SQUARED.compare(dict(lenet.update), SCALED_SQUARED.prepare(clipped))
+    distance, _ = registry.value("objective", "scaled-l2")(dict(lenet.update), clipped)
     assert (distance.abs() < 1e-12).all()
 
 

@@ -3,9 +3,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fldrep
-from fldrep.attack import attack_settings
+from fldrep.attack.observation import initial_point
 from fldrep.attack.optimisers.signed_adam import learning_rates
-from fldrep.attack.problem import initial_point
+from fldrep.config.attacks import attack_settings
 from fldrep.models.updates import HEAD_WEIGHT, Update
 from fldrep.seeds import generator
 
@@ -107,7 +107,7 @@ def test_schedule_is_that_of_multi_step_lr(iterations):
         expected.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
-    assert learning_rates(settings) == pytest.approx(expected)
+    assert learning_rates(iterations, settings.lr, settings.lr_decay) == pytest.approx(expected)
 
 
 def test_the_reported_distance_has_no_total_variation(lenet):

@@ -4,8 +4,10 @@ from torch import nn
 
 import fldrep
 from fldrep.attack.labels import inferred_labels, labels_for
+from fldrep.attack.observation import Observation
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model
+from fldrep.models.normalisation import normalisation_for
 from fldrep.models.updates import client_update
 
 
@@ -15,6 +17,10 @@ def update_of(activation, bias, count=12):
     model = Model(body, nn.Linear(30, 10, bias=bias))
     labels = torch.arange(count) % 10
     return model, client_update(model, torch.randn(count, 3, 2, 2), labels), labels
+
+
+def observed(model, update, labels):
+    return Observation(model, update, labels, (3, 2, 2), normalisation_for(3), None, "none")
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -33,12 +39,13 @@ def test_labels_are_read_through_every_defense(convnet):
 
 
 def test_known_labels_must_be_given():
+    model, update, _ = update_of(nn.ReLU(), True)
     with pytest.raises(ConfigError, match="labels"):
-        labels_for("known", None, {}, None, 1)
+        labels_for("known", observed(model, update, None))
 
 
 def test_optimised_labels_are_left_to_the_optimiser(lenet):
-    assert labels_for("optimised", lenet.model, lenet.update, lenet.labels, 1) is None
+    assert labels_for("optimised", observed(lenet.model, lenet.update, lenet.labels)) is None
 
 
 def test_inferred_labels_do_not_use_the_known_ones(lenet):

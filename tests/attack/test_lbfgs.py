@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fldrep.attack.optimisers import lbfgs
+from fldrep.attack import quasi_newton
 
 CENTRES = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.1, -0.7], [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 SCALES = torch.tensor([[1.0, 0.3, 0.2], [0.5, 0.01, 0.1], [0.9, 0.9, 0.9], [0.6, 0.5, 0.4]], dtype=torch.float64)
@@ -41,10 +41,10 @@ def batched_path(function, steps, inner, history, lr):
         value = function(x, CENTRES, SCALES)
         return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
-    state = lbfgs.begin(torch.zeros_like(CENTRES), history)
+    state = quasi_newton.begin(torch.zeros_like(CENTRES), history)
     path = []
     for _ in range(steps):
-        lbfgs.step(state, objective, lr, inner)
+        quasi_newton.step(state, objective, lr, inner)
         path.append(state.points.clone())
     return torch.stack(path, 1)
 
@@ -60,13 +60,13 @@ def test_each_problem_walks_as_under_torchs_optimiser(function, inner, history):
 
 
 def test_a_problem_at_its_minimum_does_not_move():
-    state = lbfgs.begin(torch.zeros(2, 3, dtype=torch.float64), 4)
+    state = quasi_newton.begin(torch.zeros(2, 3, dtype=torch.float64), 4)
 
     def objective(points):
         value = (points - torch.tensor([[0.0], [1.0]])).square().sum(1)
         return value, 2 * (points - torch.tensor([[0.0], [1.0]]))
 
-    moved, first = lbfgs.step(state, objective, 1.0, 5)
+    moved, first = quasi_newton.step(state, objective, 1.0, 5)
     assert moved.tolist() == [False, True]
     assert first.tolist() == [0, 3]
     assert not state.points[0].any()
@@ -81,9 +81,9 @@ def test_a_problem_that_blows_up_keeps_its_last_finite_point_and_leaves_others_a
         return objective
 
     start = torch.tensor([[1.0, 10.0], [1.0, 9.0]], dtype=torch.float64)
-    both, alone = lbfgs.begin(start, 4), lbfgs.begin(start[1:], 4)
-    lbfgs.step(both, bowl_with_a_hole([True, False]), 1.0, 4)
-    lbfgs.step(alone, bowl_with_a_hole([False]), 1.0, 4)
+    both, alone = quasi_newton.begin(start, 4), quasi_newton.begin(start[1:], 4)
+    quasi_newton.step(both, bowl_with_a_hole([True, False]), 1.0, 4)
+    quasi_newton.step(alone, bowl_with_a_hole([False]), 1.0, 4)
     assert both.alive.tolist() == [False, True]
     first_move = start[0] - 2 * start[0] / (2 * start[0]).sum()
     torch.testing.assert_close(both.points[0], first_move)

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from fldrep.attack.masks import masked_columns
 
 import fldrep
-from fldrep.attack.objectives import cosine
+from fldrep.attack.compares import Comparison
 from fldrep.attack.pruned import without_pruned
+from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, update_gradients
 
@@ -22,13 +22,14 @@ def errors(found, made):
 
 def test_the_image_itself_explains_the_update_only_through_the_mask(lenet, shared):
     """All tensors, to the last bits; without the mask in the trial, layers below the last contradict the truth."""
+    comparison = Comparison.of(attack_settings("gs-pruned"), "head")
     for target in range(3):
-        seen = {name: value[target : target + 1] for name, value in shared.items()}
+        update = {name: value[target : target + 1] for name, value in shared.items()}
         image, label = lenet.images[target : target + 1, None], lenet.labels[target : target + 1, None]
-        aim = masked_columns(seen)
-        through = update_gradients(without_pruned(lenet.model, seen[HEAD_WEIGHT][0]), image, label)
-        assert cosine(through, aim)[0].abs() < 1e-12
-        assert cosine(update_gradients(lenet.model, image, label), aim)[0] > 1e-3
+        observed = comparison.prepare(update)
+        through = update_gradients(without_pruned(lenet.model, update[HEAD_WEIGHT][0]), image, label)
+        assert comparison.distance(through, observed)[0].abs() < 1e-12
+        assert comparison.distance(update_gradients(lenet.model, image, label), observed)[0] > 1e-3
 
 
 def test_dlg_recovers_through_the_mask_what_it_loses_beside_it(lenet, shared):

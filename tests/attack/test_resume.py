@@ -10,9 +10,13 @@ import pytest
 import torch
 
 import fldrep
-from fldrep.attack import attack_named, attack_settings, job
-from fldrep.attack.problem import Reconstruction
-from fldrep.attack.resume import Keeper, job_key
+from fldrep.attack import job
+from fldrep.attack.attacker import carry_out
+from fldrep.attack.engine import Work
+from fldrep.attack.observation import Observation, public_zeros
+from fldrep.attack.reconstruction import Reconstruction
+from fldrep.attack.resume import Checkpointer
+from fldrep.config.attacks import attack_settings
 from fldrep.config.defenses import defense_settings
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob
@@ -23,7 +27,7 @@ from fldrep.models.normalisation import normalisation_for
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
-from fldrep.storage.tensors import read_tensors, write_tensors
+from fldrep.storage.tensors import job_key, read_tensors, write_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
 
@@ -34,7 +38,7 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-class Doomed(Keeper):
+class Doomed(Checkpointer):
     """Keeps every step, and is killed after some."""
 
     lives = 0
@@ -46,19 +50,19 @@ class Doomed(Keeper):
             raise Killed
 
 
-def attacked(made, preset, keeper=None):
+def attacked(made, preset, checkpointer=None):
     """All three updates, in two chunks."""
-    return attack_named(preset)(
+    observation = Observation(
         made.model,
         made.defended,
         made.labels,
-        attack_settings(preset, iterations=40 if preset == "ensemble" else 4),
         shape=made.shape,
         normalisation=normalisation_for(3),
         draw=partial(generator, "initial point"),
-        chunk=2,
-        keeper=keeper,
+        zeros=public_zeros(made.defended),
     )
+    settings = attack_settings(preset, iterations=40 if preset == "ensemble" else 4)
+    return carry_out(observation, settings, Work(2, checkpointer=checkpointer or Checkpointer()))
 
 
 @pytest.fixture(params=["lenet", "convnet"])
@@ -74,65 +78,65 @@ def made(request):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_killed_attack_gives_the_bits_of_an_undisturbed_one(made, preset, tmp_path):
     undisturbed = attacked(made, preset)
-    path, kills, whole = tmp_path / "progress", 0, Keeper()
+    path, kills, whole = tmp_path / "progress", 0, Checkpointer()
     for lives in (1, 2, 1, 3, 40, 25):
-        keeper = Doomed(path, "key", save_every_s=0)
-        keeper.lives = lives
+        checkpointer = Doomed(path, "key", save_every_s=0)
+        checkpointer.lives = lives
         try:
-            attacked(made, preset, keeper)
+            attacked(made, preset, checkpointer)
         except Killed:
             kills += 1
         else:
             break
     assert kills >= 3
-    resumed = attacked(made, preset, Keeper(path, "key"))
+    resumed = attacked(made, preset, Checkpointer(path, "key"))
     for field in fields(Reconstruction):
         one, other = getattr(resumed, field.name), getattr(undisturbed, field.name)
         same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
         assert same, field.name
-    assert whole.seconds_before == 0 < Keeper(path, "key").seconds_before
+    assert whole.seconds_before == 0 < Checkpointer(path, "key").seconds_before
 
 
 def test_steps_are_not_done_twice(made, tmp_path):
-    seen = []
+    done = []
 
     class Counting(Doomed):
         def step(self, steps, state):
-            seen.append(self._steps)
+            done.append(self._steps)
             super().step(steps, state)
 
     for lives in (3, 4, 100):
-        keeper = Counting(tmp_path / "progress", "key", save_every_s=0)
-        keeper.lives = lives
+        checkpointer = Counting(tmp_path / "progress", "key", save_every_s=0)
+        checkpointer.lives = lives
         if lives < 100:
             with pytest.raises(Killed):
-                attacked(made, "gs", keeper)
+                attacked(made, "gs", checkpointer)
         else:
-            attacked(made, "gs", keeper)
-    assert seen == [0, 1, 2, 3, 0, 1, 2, 3]
+            attacked(made, "gs", checkpointer)
+    assert done == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
 def test_progress_of_another_job_or_a_damaged_file_is_not_taken(tmp_path):
     path = tmp_path / "progress"
-    keeper = Keeper(path, "key", save_every_s=0)
+    checkpointer = Checkpointer(path, "key", save_every_s=0)
     start = {"images": torch.zeros(2, 3)}
-    assert keeper.finished() is None
-    keeper.begin(start)
-    keeper.step(1, {"images": torch.ones(2, 3)})
-    assert Keeper(path, "key").begin(start)[0] == 1
-    assert Keeper(path, "another").begin(start) == (0, start)
-    assert Keeper(path, "key").begin({"images": torch.zeros(3, 3)})[0] == 0, "another chunk size"
+    assert checkpointer.finished() is None
+    checkpointer.begin(start)
+    checkpointer.step(1, {"images": torch.ones(2, 3)})
+    assert Checkpointer(path, "key").begin(start)[0] == 1
+    assert Checkpointer(path, "another").begin(start) == (0, start)
+    assert Checkpointer(path, "key").begin({"images": torch.zeros(3, 3)})[0] == 0, "another chunk size"
     path.write_bytes(path.read_bytes()[:-3])
-    assert Keeper(path, "key").begin(start) == (0, start)
+    assert Checkpointer(path, "key").begin(start) == (0, start)
 
 
 def test_nothing_is_written_before_its_time_or_without_a_path(tmp_path):
-    for keeper in (Keeper(), Keeper(tmp_path / "progress")):
-        keeper.finished()
-        keeper.begin({})
-        keeper.step(1, {"images": torch.ones(1)})
-        keeper.finish({"images": torch.ones(1)})
-        keeper.remove()
+    for checkpointer in (Checkpointer(), Checkpointer(tmp_path / "progress")):
+        checkpointer.finished()
+        checkpointer.begin({})
+        checkpointer.step(1, {"images": torch.ones(1)})
+        checkpointer.finish({"images": torch.ones(1)})
+        checkpointer.remove()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +153,7 @@ JOB = AttackJob(
     defense=defense_settings(),
     update=UpdateSettings(),
     attack=attack_settings("gs", iterations=30),
-    engine=EngineSettings(chunk=2, device="cpu"),
+    engine=EngineSettings(problems_at_once=2, device="cpu"),
     targets=[0, 1, 2],
 )
 
@@ -180,12 +184,12 @@ def test_a_job_killed_for_real_goes_on_and_leaves_only_its_outputs(files, tmp_pa
     table, tensors = run_job(files, tmp_path / "undisturbed")
     hears, tells = multiprocessing.get_context("fork").Pipe(duplex=False)
 
-    class Telling(Keeper):
+    class Telling(Checkpointer):
         def step(self, steps, state):
             super().step(steps, state)
             tells.send((len(self._finished), self._steps))
 
-    monkeypatch.setattr(job, "Keeper", partial(Telling, save_every_s=0))
+    monkeypatch.setattr(job, "Checkpointer", partial(Telling, save_every_s=0))
     folder = tmp_path / "killed"
     for least in ((0, 7), (1, 11)):
         process = multiprocessing.get_context("fork").Process(target=run_job, args=(files, folder))
@@ -198,7 +202,7 @@ def test_a_job_killed_for_real_goes_on_and_leaves_only_its_outputs(files, tmp_pa
         assert [path.name for path in folder.glob("*.resume.*")] == ["block-0.resume.safetensors"]
         while hears.poll():
             hears.recv()
-    kept = Keeper(folder / "block-0.resume.safetensors")
+    kept = Checkpointer(folder / "block-0.resume.safetensors")
     assert kept.seconds_before == 0, "without the key nothing is taken"
     found, images = run_job(files, folder)
     assert found.equals(table)
@@ -210,6 +214,6 @@ def test_a_job_killed_for_real_goes_on_and_leaves_only_its_outputs(files, tmp_pa
 def test_a_file_of_progress_is_safetensors_and_its_key_is_inside(tmp_path):
     path = tmp_path / "progress"
     write_tensors(path, {"state/images": torch.ones(1)}, {"key": "key", "steps": "3", "seconds": "1.5"})
-    keeper = Keeper(path, "key")
-    assert keeper.seconds_before == 1.5
-    assert keeper.begin({"images": torch.zeros(1)})[0] == 3
+    checkpointer = Checkpointer(path, "key")
+    assert checkpointer.seconds_before == 1.5
+    assert checkpointer.begin({"images": torch.zeros(1)})[0] == 3

@@ -122,6 +122,10 @@ ATTACKS = {
     "gs": {"preset": "gs", "restarts": 2},
     "masked": {"preset": "gs-masked", "restarts": 2},
 }
+OTHERS = {
+    "ensemble": {"preset": "ensemble"},
+    "mine": {"objective": "l2", "optimiser": "signed-adam", "variant_of": ["dlg", "gs"]},
+}
 PAIRS = [(defense, attack) for defense, attack in product(DEFENSES, ATTACKS) if attack != "masked" or "-" in defense]
 
 
@@ -146,7 +150,7 @@ def job(
     sections = {
         "model": {"architecture": "lenet", "init": "uniform"},
         "defense": DEFENSES[defense],
-        "attack": {**ATTACKS[attack], "iterations": iterations},
+        "attack": {**(ATTACKS | OTHERS)[attack], "iterations": iterations},
         "update": update or {},
         "engine": {"device": "cpu"},
         "targets": list(targets),
@@ -210,6 +214,17 @@ def test_rows_say_what_was_done(folder):
         original = (found["originals"][place].permute(1, 2, 0) * 255).round().numpy()
         assert np.array_equal(original, golden["images"][row["index"]])
         assert row["label"] == golden["labels"][row["index"]]
+
+
+@pytest.mark.parametrize(
+    ("attack", "preset", "variant_of"),
+    [("gs", "gs", ""), ("masked", "gs-masked", "gs"), ("ensemble", "ensemble", "gs dlg"), ("mine", "mine", "dlg gs")],
+)
+def test_rows_say_which_published_attack_theirs_strengthens(folder, attack, preset, variant_of):
+    rows, _ = run_job(folder, "soteria-40", attack, targets=(0,), iterations=20 if attack == "ensemble" else 1)
+    assert set(rows["preset"]) == {preset}
+    assert set(rows["variant_of"]) == {variant_of}
+    assert all(rows["member"] != "") if attack == "ensemble" else set(rows["member"]) == {""}
 
 
 LOCAL = {"images": 2, "local_epochs": 2, "batch_size": 1, "lr": 0.05}

@@ -1,14 +1,20 @@
 """The digest of the code a job depends on, tried on a copy of the package in which lines are edited."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from fldrep.config.attacks import ATTACK_MODULES
+from fldrep import registry
+from fldrep.config.attacks import attack_settings
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.machine import origin
 from fldrep.plan import digest as digests
+from fldrep.plan import uses
 from fldrep.plan.digest import code_digest, imported_modules, text_digest
 from fldrep.registry import Entry
+
+DEFENSES = list(registry.entries("defense"))
 
 
 def forget() -> None:
@@ -18,12 +24,16 @@ def forget() -> None:
             cached.cache_clear()
 
 
+def digest_using(job: str, *used: tuple[str, str]) -> str:
+    return code_digest(job, *chain.from_iterable(uses.code_of(*one) for one in used))
+
+
 def attack(preset: str, method: str = "none") -> str:
-    return code_digest("fldrep.attack.job", ATTACK_MODULES[preset], DEFENSES[method])
+    return digest_using("fldrep.attack.job", *uses.by_attack(attack_settings(preset)), ("defense", method))
 
 
 def train(method: str) -> str:
-    return code_digest("fldrep.train.job", DEFENSES[method])
+    return digest_using("fldrep.train.job", ("defense", method))
 
 
 def every_job() -> dict[str, str]:
@@ -33,7 +43,7 @@ def every_job() -> dict[str, str]:
         "metrics": "metrics.collect",
         "certificate": "theory.jobs.certificate",
         "figure": "figures.privacy_utility",
-        "claims": "report.claims",
+        "claims": "report.verdicts",
     }
     found = {name: code_digest(f"fldrep.{module}") for name, module in modules.items()}
     for method in DEFENSES:
@@ -148,18 +158,18 @@ DLG = {"dlg", "idlg", "dlg-scaled", "dlg-masked", "dlg-pruned"}
 
 
 def test_one_preset_does_not_depend_on_another(package):
-    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    before = {preset: attack(preset) for preset in ATTACK_PRESETS}
     package("attack/optimisers/signed_adam.py", "1e-8", "1e-7")
-    changed = {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]}
-    assert changed == set(ATTACK_MODULES) - DLG
+    changed = {preset for preset in ATTACK_PRESETS if attack(preset) != before[preset]}
+    assert changed == set(ATTACK_PRESETS) - DLG
 
-    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    before = {preset: attack(preset) for preset in ATTACK_PRESETS}
     package("attack/dlg.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
-    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == DLG | {"ensemble"}
+    assert {preset for preset in ATTACK_PRESETS if attack(preset) != before[preset]} == DLG | {"ensemble"}
 
-    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    before = {preset: attack(preset) for preset in ATTACK_PRESETS}
     package("attack/engine.py", "import torch\n", "import torch\n\nANOTHER = 1\n")
-    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == set(ATTACK_MODULES)
+    assert {preset for preset in ATTACK_PRESETS if attack(preset) != before[preset]} == set(ATTACK_PRESETS)
 
 
 EVERY_RUN = {f"{job} {method}" for job in ("train", "attack") for method in DEFENSES}
@@ -199,7 +209,7 @@ TOLD_VALUES = {
     ),
     "default of a defense": ("defenses/soteria/__init__.py", '"variance", "how the', '"exact", "how the'),
     "default of an attack": ("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4'),
-    "another preset": ("config/attacks.py", "ATTACK_MODULES = {", 'ATTACK_MODULES = {"other": "fldrep.attack.gs",'),
+    "another preset": ("config/attacks.py", "ATTACK_PRESETS = {", 'ATTACK_PRESETS = {"other": "fldrep.attack.gs",'),
 }
 
 
@@ -247,19 +257,19 @@ def test_a_new_column_of_the_claims_reruns_the_claims_only(package):
 
 
 def test_a_section_that_nothing_uses_does_not_count(package):
-    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    before = {preset: attack(preset) for preset in ATTACK_PRESETS}
     package(
         "config/metrics.py",
         "class MetricSettings(Section):",
         "class OtherSettings(Section):\n    pass\n\nclass MetricSettings(Section):",
     )
-    assert {preset: attack(preset) for preset in ATTACK_MODULES} == before
+    assert {preset: attack(preset) for preset in ATTACK_PRESETS} == before
 
 
 def test_values_of_presets_count_as_code_only_where_one_attack_runs_the_presets_of_others(package):
-    before = {preset: attack(preset) for preset in ATTACK_MODULES}
+    before = {preset: attack(preset) for preset in ATTACK_PRESETS}
     package("config/presets.py", '"total_variation": 1e-4', '"total_variation": 2e-4')
-    assert {preset for preset in ATTACK_MODULES if attack(preset) != before[preset]} == {"ensemble"}
+    assert {preset for preset in ATTACK_PRESETS if attack(preset) != before[preset]} == {"ensemble"}
 
 
 def test_attacks_do_not_depend_on_figures_nor_figures_on_attacks(package):
