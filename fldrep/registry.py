@@ -18,7 +18,6 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from fldrep.errors import ConfigError, named
@@ -48,7 +47,7 @@ Registered = TypeVar("Registered", bound=Callable)
 class Entry:
     """One entry: its kind and name, the module and file it is in, and what its decorator says of it besides.
 
-    An entry that is only told of (`tell`) has no module and no file, and its value has the words as attributes.
+    An entry that is only told of (`tell`) has no module and no file, and its value is a class that has the words.
     """
 
     kind: str
@@ -61,7 +60,7 @@ class Entry:
     def value(self) -> Any:
         """The class or function, imported now if it was not before."""
         if self.is_told:
-            return SimpleNamespace(**self.words)
+            return type(self.name, (_Told,), dict(self.words))
         import_module(self.module)
         return _VALUES[self.kind, self.name]
 
@@ -74,6 +73,16 @@ class Entry:
     def is_built_in(self) -> bool:
         """Whether it is one of this package's own."""
         return self.module.startswith(f"{__package__}.")
+
+
+class _Told:
+    """Stands in for an entry's class where only its words are known; what else is asked of it, its settings may say."""
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.settings, name, None)
 
 
 _VALUES: dict[tuple[str, str], Any] = {}
