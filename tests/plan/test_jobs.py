@@ -12,7 +12,7 @@ import pytest
 from fldrep.cli.run import parser_of
 from fldrep.config.reading import parse_config
 from fldrep.errors import ConfigError
-from fldrep.plan.jobs import JOBS, TABLES, flag, refuse_wildcards, without_places
+from fldrep.plan.jobs import JOBS, TABLES, flag, without_places
 from fldrep.storage import places
 from fldrep.tables.attack_runs import ATTACK_RUNS
 
@@ -153,18 +153,6 @@ def config(**changes):
     entry = {"datasets": ["mnist"], "models": ["a"], "partitions": ["iid"], "defenses": ["none"]}
     sections = {"partitions": {"iid": {}}, "models": {"a": {}}, "train": {"a": {}}, "defenses": {"none": {}}}
     return parse_config({"name": "x", **sections, "grid": [entry], **changes})
-
-
-@pytest.mark.parametrize("path", ["a {x} b.jpg", "{ x }.jpg", r"{x,\d+}.jpg"])
-def test_a_photo_whose_name_is_a_wildcard_is_refused_by_key_and_file(path):
-    with pytest.raises(ConfigError, match=r"data\.photo\.path") as told:
-        refuse_wildcards(config(data={"photo": {"path": path, "label": 1}}))
-    assert repr(path) in str(told.value)
-
-
-@pytest.mark.parametrize("path", ["a b.jpg", 'it\'s "one".jpg', "a } b { c.jpg", "{}.jpg", "$x.jpg"])
-def test_any_other_name_of_a_photo_is_taken(path):
-    refuse_wildcards(config(data={"photo": {"path": path, "label": 1}}))
 
 
 def test_pages_tell_which_plug_ins_were_used_and_not_where_they_lay():
