@@ -4,8 +4,12 @@ import pytest
 import torch
 from torchvision.transforms.functional import normalize
 
+from fldrep.config.models import ModelSettings
 from fldrep.errors import UnknownName
+from fldrep.models.checkpoint import input_of
 from fldrep.models.normalisation import Normalisation, normalisation_for
+from fldrep.storage.imageset import ImageSet
+from fldrep.storage.places import Run
 
 CIFAR = ((0.49147, 0.48226, 0.44677), (0.24703, 0.24349, 0.26159))
 MNIST = ((0.13066,), (0.30811,))
@@ -52,3 +56,26 @@ def test_what_has_no_constants_is_refused_by_name():
         normalisation_for(3, "imagenet")
     with pytest.raises(UnknownName, match=r"number of channels .* 4; known: 1, 3"):
         normalisation_for(torch.zeros(1, 4, 8, 8))
+
+
+BUILT_IN = {
+    "mnist": MNIST,
+    "cifar10": CIFAR,
+    "photo": CIFAR,
+    "fashion-mnist": ((0.28604,), (0.35302,)),
+    "cifar100": ((0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)),
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_network_takes_the_constants_that_its_image_set_holds_exactly(name, tmp_path):
+    """Through the file of a data set, to the last bit."""
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in BUILT_IN[name])
+    images = torch.zeros(4, len(mean), 12, 12, dtype=torch.uint8)
+    labels = torch.arange(4) % 2
+    ImageSet(images, labels, images, labels, torch.zeros(2, *images.shape[1:]), mean, std).write(tmp_path / "set", {})
+    found = ImageSet.read(tmp_path / "set")
+    run = Run(name, "model", "iid", "none", 0)
+    assert input_of(run, ModelSettings(), found) == normalisation_for(1, name) == Normalisation(*BUILT_IN[name])
+    plain = input_of(run, ModelSettings(normalisation="none"), found)
+    assert plain == Normalisation((0.0,) * len(mean), (1.0,) * len(mean))

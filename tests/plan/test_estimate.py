@@ -7,12 +7,15 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from fldrep.config.attacks import AttackSettings
+from fldrep.config.datasets import Facts
 from fldrep.config.reading import parse_config
 from fldrep.plan import calibration
 from fldrep.plan.calibration import Unit, calibrated, measured
-from fldrep.plan.estimate import estimate
+from fldrep.plan.estimate import estimate, known_facts
+from fldrep.storage.imageset import ImageSet
 
 COSTS = {"start": 3.0, "attack": 0.5, "local": 0.001, "test": 0.0001, "parameters": 1000}
 RAW = {
@@ -132,3 +135,32 @@ def test_the_estimate_is_made_without_torch():
         subprocess.run([sys.executable, "-c", code, json.dumps(whole)], check=False, input="", text=True).returncode
         == 0
     )
+
+
+# ---- data sets whose size nobody said
+
+
+def own_set(tmp_path) -> dict:
+    """A config of a folder that is not looked at."""
+    grid = [{**RAW["grid"][0], "datasets": ["mine"]}]
+    return {**RAW, "data": {"sets": {"mine": {"folder": str(tmp_path / "mine"), "size": 28}}}, "grid": grid}
+
+
+def test_jobs_on_a_data_set_of_unknown_size_are_not_timed_and_the_sentence_says_so(tmp_path):
+    config = parse_config(own_set(tmp_path))
+    found = estimate(config, measure=known, results=tmp_path)
+    assert (found.untimed, found.unseen) == (2 + 8, ("mine",))
+    assert "10 of them not yet timed: the size of mine is known once it is prepared" in found.sentence(1)
+    (tmp_path / "small/data").mkdir(parents=True)
+    (tmp_path / "small/data/mine.safetensors").write_bytes(b"damaged")
+    assert estimate(config, measure=known, results=tmp_path) == found
+
+
+def test_a_finished_data_set_tells_its_size(tmp_path):
+    images, labels = torch.zeros(6, 1, 28, 28, dtype=torch.uint8), torch.arange(6) % 2
+    made = ImageSet(images, labels, images[:2], labels[:2], images.float()[:2])
+    (tmp_path / "small/data").mkdir(parents=True)
+    made.write(tmp_path / "small/data/mine.safetensors", {})
+    facts = known_facts(parse_config(own_set(tmp_path)), "mine", tmp_path / "small")
+    assert facts == Facts(shape=(1, 28, 28), classes=2, train_images=6, test_images=2)
+    assert estimate(parse_config(own_set(tmp_path)), measure=known, results=tmp_path).untimed == 0
