@@ -272,6 +272,33 @@ def test_values_of_presets_count_as_code_only_where_one_attack_runs_the_presets_
     assert {preset for preset in ATTACK_PRESETS if attack(preset) != before[preset]} == {"ensemble"}
 
 
+DATASETS = ("mnist", "fashion-mnist", "cifar10", "cifar100", "photo", "folder")
+
+
+def data(name: str) -> str:
+    module = "fldrep.data.folder" if name == "folder" else registry.entry("dataset", name).module
+    return code_digest("fldrep.data.datasets", module)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "changed"),
+    [
+        ("data/mnist.py", "mean=(0.13066,)", "mean=(0.13,)", {"mnist"}),
+        ("data/cifar10.py", "md5-c58f", "md5-c58e", {"cifar10", "photo"}),
+        ("data/photo.py", "label])", "label + 0])", {"photo"}),
+        ("data/folder.py", "np.uint8", "np.int8", {"folder"}),
+        ("storage/folders.py", "TESTED = 0.2", "TESTED = 0.3", {"folder"}),
+        ("data/pictures.py", "Resampling.BICUBIC", "Resampling.BILINEAR", {"folder", "photo"}),
+        ("data/published.py", "array.min() < 0", "array.min() < 1", {*DATASETS} - {"folder"}),
+        ("storage/imageset.py", "/ 255).float()", "/ 256).float()", {*DATASETS}),
+    ],
+)
+def test_a_data_set_depends_on_its_own_record_and_what_reads_it(package, path, old, new, changed):
+    before = {name: data(name) for name in DATASETS}
+    package(path, old, new)
+    assert {name for name in DATASETS if data(name) != before[name]} == changed
+
+
 def test_attacks_do_not_depend_on_figures_nor_figures_on_attacks(package):
     train = code_digest("fldrep.train.job")
     before = attack("gs"), code_digest("fldrep.figures.theme"), code_digest("fldrep.report.page")

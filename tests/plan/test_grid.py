@@ -11,7 +11,8 @@ from fldrep.config.data import DataSettings
 from fldrep.config.defenses import defense_settings
 from fldrep.config.grid import GridEntry
 from fldrep.config.jobs import DataJob
-from fldrep.config.reading import parse_config
+from fldrep.config.reading import parse_config, parse_section, stable_json
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
 from fldrep.plan.grid import Grid, grid_of, summary
 from fldrep.plan.jobs import (
@@ -19,6 +20,7 @@ from fldrep.plan.jobs import (
     attack_job,
     certificate_job,
     data_job,
+    data_module,
     leakage_job,
     metrics_job,
     train_job,
@@ -185,6 +187,26 @@ def test_no_job_and_no_page_depends_on_where_files_are_found(config):
     moved = config.model_copy(update={"data": DataSettings(**places)})
     assert data_job(moved, None, DataSet("mnist")) == data_job(config, None, DataSet("mnist"))
     assert without_places(moved) == without_places(config)
+
+
+def test_a_folder_of_pictures_is_a_data_set_like_any_other_and_its_place_counts_nowhere(config):
+    sets = {"mine": {"folder": "somewhere/a folder", "size": 24}, "other": {"folder": "o"}}
+    raw = {**RAW, "data": {"sets": sets}, "grid": [{**RAW["grid"][0], "datasets": ["mine", "mnist"]}]}
+    asked = parse_config(raw)
+    assert grid_of(asked).datasets() == ["mine", "mnist"]
+    job = data_job(asked, "mine")
+    assert "somewhere" not in stable_json(job)
+    assert (job.sets["mine"].size, *job.sets) == (24, "mine")
+    assert data_job(asked, "mnist") == data_job(config, "mnist")
+    assert data_module(asked, "mine") != data_module(asked, "mnist") == "fldrep.data.mnist"
+    raw["data"]["sets"]["mine"]["folder"] = "elsewhere"
+    moved = parse_config(raw)
+    assert (data_job(moved, "mine"), without_places(moved)) == (job, without_places(asked))
+    assert parse_section(Config, stable_json(without_places(asked))).data.sets["mine"].size == 24
+    told = parse_section(DataSettings, stable_json(job)).found_at(parse_section(DataSettings, stable_json(asked.data)))
+    assert told.sets == {"mine": asked.data.sets["mine"]}
+    raw["data"]["sets"]["mine"]["size"] = 28
+    assert data_job(parse_config(raw), "mine") != job
 
 
 def test_the_summary_counts(config, jobs):
