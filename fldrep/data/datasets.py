@@ -32,7 +32,7 @@ def load_arrays(dataset: str, data: DataSettings) -> RawArrays:
 
 def _arrays_of(entry: registry.Entry, data: DataSettings) -> RawArrays:
     """What the function of an entry gives; it takes nothing, or the config's section `data`."""
-    wanted = inspect.signature(entry.value).parameters
+    wanted = [one for one in inspect.signature(entry.value).parameters.values() if one.default is one.empty]
     given = entry.value(data) if wanted else entry.value()
     return given if isinstance(given, RawArrays) else from_arrays(entry.name, given, entry.file.name)
 

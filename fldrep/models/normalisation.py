@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fldrep import registry
 from fldrep.config.datasets import facts_of
-from fldrep.errors import named
+from fldrep.errors import ConfigError, named
 
 BY_CHANNELS = {1: "mnist", 3: "cifar10"}
 
@@ -58,7 +58,7 @@ def normalisation_for(images: Tensor | int, normalisation: "str | Normalisation 
     """The constants asked for: a data set's name, `none` (pixels stay), constants, or those that fit the channels.
 
     Args: images (..., C, H, W), or the channel count C itself.
-    Errors: `UnknownName` for a name or a channel count without constants.
+    Errors: `UnknownName` for a name or a channel count without constants; `ConfigError` for a data set without.
     """
     if isinstance(normalisation, Normalisation):
         return normalisation
@@ -67,6 +67,11 @@ def normalisation_for(images: Tensor | int, normalisation: "str | Normalisation 
         return Normalisation((0.0,) * channels, (1.0,) * channels)
     if normalisation is None:
         normalisation = named("number of channels without normalisation=", channels, BY_CHANNELS)
-    known = {name: facts for name in registry.entries("dataset") if (facts := facts_of(name)).mean is not None}
-    facts = named("normalisation", normalisation, known)
+    named("normalisation", normalisation, registry.entries("dataset"))
+    facts = facts_of(normalisation)
+    if facts.mean is None:
+        raise ConfigError(
+            f"normalisation: data set {normalisation!r} does not say its constants, they are computed from its images; "
+            "give Normalisation(mean, std)"
+        )
     return Normalisation(facts.mean, facts.std)

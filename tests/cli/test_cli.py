@@ -84,7 +84,7 @@ def test_the_module_is_run_as_documented(tmp_path):
     done = subprocess.run([*command, str(tmp_path / "x" / "out")], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert re.fullmatch(r"fldrep: error: unknown data set 'letters'; known: [^\n]*mnist[^\n]*\n", done.stderr)
+    assert re.fullmatch(r"fldrep: error: unknown dataset 'letters'; known: [^\n]*mnist[^\n]*\n", done.stderr)
     assert not (tmp_path / "x").exists()
 
 

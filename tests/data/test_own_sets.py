@@ -13,7 +13,7 @@ from fldrep import registry
 from fldrep.config.data import DataSettings
 from fldrep.config.datasets import Facts, facts_of
 from fldrep.data.datasets import load_arrays, prepare
-from fldrep.errors import ConfigError, DataError, UnknownName
+from fldrep.errors import ConfigError, DataError
 from fldrep.models.normalisation import Normalisation, normalisation_for
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.tensors import read_metadata
@@ -115,6 +115,11 @@ def test_facts_may_be_those_of_another_data_set(plugin):
 def test_a_function_may_take_the_configs_section_data(plugin, tmp_path):
     plugin(STRIPES.replace("stripes():", "stripes(data):").replace("arange(30)", "arange(len(data.cache))"))
     assert len(load_arrays("stripes", DataSettings(cache="x" * 28)).test_images) == 4
+
+
+def test_what_a_function_takes_with_a_default_is_its_own(plugin):
+    plugin(STRIPES.replace("stripes():", "stripes(count=30):").replace("arange(30)", "arange(count)"))
+    assert len(load_arrays("stripes", DataSettings()).test_images) == 6
 
 
 @pytest.mark.parametrize("channels", [None, 1, 3])
@@ -231,7 +236,7 @@ def test_words_of_a_decorator_that_are_wrong_are_named(plugin, words, told):
 
 def test_constants_that_nobody_said_are_not_known_by_name(plugin):
     plugin(STRIPES)
-    with pytest.raises(UnknownName, match="unknown normalisation 'stripes'; known: cifar10"):
+    with pytest.raises(ConfigError, match=r"data set 'stripes' does not say its constants.*give Normalisation"):
         normalisation_for(1, "stripes")
 
 
