@@ -3,6 +3,7 @@
 Importing this module does not import torch: the Snakefile looks for changed pictures.
 """
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def class_folders(dataset: str, settings: FolderSettings) -> ClassFolders:
 
     Errors: `DataError` naming the folder or file that is not where it should be, and what was expected.
     """
-    folder = Path(settings.folder).expanduser()
+    folder = Path(os.path.expanduser(settings.folder))  # which leaves an unknown ~user as it is
     if not _is_folder(folder):
         raise DataError(f"data.sets.{dataset}.folder: {settings.folder!r}: not a folder")
     if all(_holds_folders(folder / part) for part in PARTS):
