@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import torch
 import yaml
 
 from fldrep import registry
+from fldrep.plan.jobs import JOBS, flag
 from fldrep.storage.tensors import read_tensors
 
 torch.set_num_threads(1)  # the suite runs in parallel over processes
@@ -164,6 +166,37 @@ def numbers():
         return {name: repr(value) for name, value in found.items()}  # as text, NaN equals NaN
 
     return numbers
+
+
+# What tells jobs apart, and what rules tell them, where a test does not say.
+USUAL = {
+    **{"dataset": "mnist", "model": "lenet", "partition": "iid", "defense": "none", "seed": 0, "round": 0},
+    **{"update_kind": "single", "attack": "gs", "block": 0, "figure": "privacy_utility"},
+    **{"code": "", "threads": 1, "places": "{}", "results": "results", "command": "snakemake"},
+}
+
+
+@pytest.fixture(scope="session")
+def job_words():
+    """The function that makes the command line of a job from its row: `job_words("attack", images=path, ...)`.
+
+    Settings may be a dictionary; what is None is left out; a file that is not given has its name and lies nowhere.
+    """
+
+    def job_words(name: str, **given: object) -> list[str]:
+        job = JOBS[name]
+        words = [*(job.of.names() if job.of else []), *(["settings"] if job.section else []), *job.files, *job.told]
+        assert set(given) <= set(words), set(given) - set(words)
+        values = {word: given.get(word, USUAL.get(word, f"absent-{word}")) for word in words}
+        if isinstance(values.get("settings"), dict):
+            values["settings"] = json.dumps(values["settings"])
+        line = ["run", name]
+        for word, value in values.items():
+            if value is not None:
+                line += [flag(word), *map(str, value if isinstance(value, list) else [value])]
+        return line
+
+    return job_words
 
 
 @pytest.fixture

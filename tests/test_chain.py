@@ -9,6 +9,7 @@ from fldrep.attack.job import attack_block
 from fldrep.config.attacks import AttackSettings
 from fldrep.config.data import DataSettings
 from fldrep.config.datasets import facts_of
+from fldrep.config.defenses import defense_settings
 from fldrep.config.engine import EngineSettings
 from fldrep.config.jobs import AttackJob, TrainJob
 from fldrep.config.models import ModelSettings

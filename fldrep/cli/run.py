@@ -88,8 +88,8 @@ def parser_of(job: Job) -> argparse.ArgumentParser:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"no JSON: {text!r}") from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,12 +20,12 @@ from fldrep.plan.jobs import (
     attack_job,
     certificate_job,
     data_job,
-    data_module,
     leakage_job,
     metrics_job,
     train_job,
     without_places,
 )
+from fldrep.plan.uses import by_dataset
 from fldrep.storage import places
 from fldrep.storage.places import Block, Checkpoint, DataSet, Run
 from fldrep.tables.attack_runs import ATTACK_IDENTITY
@@ -194,19 +194,20 @@ def test_a_folder_of_pictures_is_a_data_set_like_any_other_and_its_place_counts_
     raw = {**RAW, "data": {"sets": sets}, "grid": [{**RAW["grid"][0], "datasets": ["mine", "mnist"]}]}
     asked = parse_config(raw)
     assert grid_of(asked).datasets() == ["mine", "mnist"]
-    job = data_job(asked, "mine")
+    job = data_job(asked, None, DataSet("mine"))
     assert "somewhere" not in stable_json(job)
     assert (job.sets["mine"].size, *job.sets) == (24, "mine")
-    assert data_job(asked, "mnist") == data_job(config, "mnist")
-    assert data_module(asked, "mine") != data_module(asked, "mnist") == "fldrep.data.mnist"
+    assert data_job(asked, None, DataSet("mnist")) == data_job(config, grid_of(config), DataSet("mnist"))
+    assert [*by_dataset(asked, DataSet("mine"))] == [("module", "fldrep.data.folder")]
+    assert [*by_dataset(asked, DataSet("mnist"))] == [("dataset", "mnist")]
     raw["data"]["sets"]["mine"]["folder"] = "elsewhere"
     moved = parse_config(raw)
-    assert (data_job(moved, "mine"), without_places(moved)) == (job, without_places(asked))
+    assert (data_job(moved, None, DataSet("mine")), without_places(moved)) == (job, without_places(asked))
     assert parse_section(Config, stable_json(without_places(asked))).data.sets["mine"].size == 24
     told = parse_section(DataSettings, stable_json(job)).found_at(parse_section(DataSettings, stable_json(asked.data)))
     assert told.sets == {"mine": asked.data.sets["mine"]}
     raw["data"]["sets"]["mine"]["size"] = 28
-    assert data_job(parse_config(raw), "mine") != job
+    assert data_job(parse_config(raw), None, DataSet("mine")) != job
 
 
 def test_the_summary_counts(config, jobs):
