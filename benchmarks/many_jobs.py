@@ -9,7 +9,6 @@ Snakefile, the rules, the grid and the scheduler are the real ones. Prints secon
 import argparse
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -19,14 +18,15 @@ from pathlib import Path
 
 import yaml
 
+from fldrep.plan.jobs import JOBS, flag
+
 ROOT = Path(__file__).parent.parent
-RULES = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-OUTPUTS = " ".join(sorted(set(re.findall(r"--([\w-]+) \{output", RULES))))  # options whose values are files to make
+OUTPUTS = " ".join(sorted({flag(name) for job in JOBS.values() for name in job.outputs}))
 STUB = f"""#!/bin/bash
-# python -m fldrep STAGE --NAME VALUE ...: makes the files of the options that name outputs.
+# python -m fldrep run JOB --NAME VALUE ...: makes the files of the options that name outputs.
 while [ $# -gt 0 ]; do
     for name in {OUTPUTS}; do
-        if [ "$1" = "--$name" ] && [ ! -e "$2" ]; then : > "$2"; fi
+        if [ "$1" = "$name" ] && [ ! -e "$2" ]; then : > "$2"; fi
     done
     shift
 done
@@ -40,7 +40,7 @@ def grid_config(targets: int, block: int) -> dict:
     raw["defenses"] = {f"soteria-{number}": {"method": "soteria", "rate": rate} for number, rate in enumerate(rates)}
     entry = {"defenses": list(raw["defenses"]), "attacks": ["gs"], "targets": targets // len(rates), "rounds": [0]}
     raw["grid"] = [{"datasets": ["mnist"], "models": ["convnet-4"], "partitions": ["iid"], **entry}]
-    raw["engine"] = {"block": block, "device": "cpu"}
+    raw["engine"] = {"targets_per_job": block, "device": "cpu"}
     return raw
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fldrep.cli import main as cli
+from fldrep.cli.schema import GENERATED, schema_command
 from fldrep.config.docs import config_tables
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
@@ -14,7 +14,7 @@ def test_stored_schema_and_documentation_have_not_drifted(tmp_path):
     stored_schema, stored_readme = ROOT / "workflow/schemas/config.schema.json", ROOT / "config/README.md"
     readme = tmp_path / "README.md"
     readme.write_text(stored_readme.read_text())
-    cli.schema_command(schema=tmp_path / "schemas/config.schema.json", readme=readme)
+    schema_command(schema=tmp_path / "schemas/config.schema.json", readme=readme)
     assert (tmp_path / "schemas/config.schema.json").read_text() == stored_schema.read_text(), "run: make schema"
     assert readme.read_text() == stored_readme.read_text(), "run: make schema"
 
@@ -23,9 +23,9 @@ def test_writing_twice_changes_nothing_and_keeps_what_a_person_wrote(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# My words\n\n")
     for _ in range(2):
-        cli.schema_command(schema=tmp_path / "schema.json", readme=readme)
+        schema_command(schema=tmp_path / "schema.json", readme=readme)
     assert readme.read_text().startswith("# My words\n\n")
-    assert readme.read_text().count(cli.GENERATED) == 1
+    assert readme.read_text().count(GENERATED) == 1
 
 
 def test_every_key_that_a_user_may_give_has_a_row():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fldrep.cli import main as cli
+from fldrep.config.data import DataSettings
+from fldrep.config.reading import stable_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +82,16 @@ def refused(call):
         return lines[0]
 
     return check
+
+
+@pytest.fixture
+def data_words(job_words, world):
+    """The words of a data job: `data_words(dataset, settings, out)`, `out` being the world's if not given."""
+
+    def words(dataset: str, settings: DataSettings, out: Path | None = None) -> list[str]:
+        return job_words("data", dataset=dataset, settings={}, places=stable_json(settings), images=out or world.out)
+
+    return words
 
 
 def contents(folder: Path) -> dict[str, bytes]:

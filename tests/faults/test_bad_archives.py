@@ -9,7 +9,6 @@ import pickle
 import numpy as np
 import pytest
 
-from fldrep.config.reading import stable_json
 from fldrep.data import formats
 from fldrep.data.datasets import prepare
 from fldrep.errors import DataError
@@ -272,12 +271,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_bad_file_is_named_and_nothing_is_left(refused, world, build, case):
+def test_a_bad_file_is_named_and_nothing_is_left(refused, data_words, world, build, case):
     arrange, fragments = CASES[case]
     dataset, settings = arrange(world, build)
-    refused(
-        ["data", "--dataset", dataset, "--settings", stable_json(settings), "--out", world.out], world.root, *fragments
-    )
+    refused(data_words(dataset, settings), world.root, *fragments)
 
 
 def test_a_member_that_would_fill_the_memory_is_refused(world, build, monkeypatch):

@@ -1,6 +1,5 @@
 """A stage that is given a wrong, damaged or missing file says so in one line, names the file, and writes nothing."""
 
-import json
 import re
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from fldrep.config.defenses import defense_settings
 from fldrep.models.checkpoint import write_checkpoints
 from fldrep.models.model import build_model
+from fldrep.plan.jobs import JOBS
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Run
 from fldrep.storage.tensors import read_tensors, write_tensors
@@ -26,7 +26,6 @@ from fldrep.tables.shards import SHARDS
 from fldrep.tables.table import Table
 from fldrep.tables.training import TRAINING
 
-RUN = ["--dataset", "mnist", "--model", "lenet", "--partition", "iid", "--defense", "none", "--seed", "0"]
 ENTRY = {"datasets": ["mnist"], "models": ["lenet"], "partitions": ["iid"], "defenses": ["none"], "attacks": ["gs"]}
 SETTINGS = {
     "partition": {"clients": 5},
@@ -48,26 +47,8 @@ SETTINGS = {
 }
 BLOCK = "results/attack/mnist/lenet/iid/none/seed-0/round-0/single/gs/block-0"
 TRAINING_FILE = "results/train/mnist/lenet/iid/none/seed-0/training.parquet"
-COMMANDS = {
-    "partition": "--dataset mnist --partition iid --seed 0 --images images.safetensors --out >out",
-    "train": " ".join(RUN) + " --images images.safetensors --shards shards.parquet --training >h --checkpoints >c",
-    "attack": " ".join(RUN)
-    + " --round 0 --update-kind single --attack gs --block 0 --images images.safetensors --shards shards.parquet"
-    " --checkpoints checkpoints.safetensors --attack-runs >a --reconstructions >r",
-    "metrics": "--results results --attacks >a --training >u --gallery >g --leakage >l --certificate >c"
-    " --convergence >v --accounting >p",
-    "figures": "--figure privacy_utility --attacks attacks.parquet --training training.parquet"
-    " --gallery gallery.safetensors --out >out.png",
-    "reconstructions": "--figure reconstructions --attacks attacks.parquet --training training.parquet"
-    " --gallery gallery.safetensors --out >out.png",
-    "leakage": "--figure leakage --leakage leakage.parquet --out >out.png",
-    "report": "--attacks attacks.parquet --training training.parquet --claims claims.parquet --leakage leakage.parquet"
-    " --certificate certificate.parquet --convergence convergence.parquet --accounting accounting.parquet"
-    " --out >out.html figure.png --captions captions",
-}
-
-
-FIGURES = ("reconstructions", "leakage")  # commands that are the stage `figures`
+FIGURES = ("reconstructions", "leakage", "figures")  # commands that are the job `figures`
+CASES_OF = {**SETTINGS, **dict.fromkeys(FIGURES)}  # command -> its settings
 
 
 def spoilt(path, content: bytes | None = None, cut: int | None = None):
@@ -242,7 +223,7 @@ CASES = [
     ("metrics", f"{BLOCK}.safetensors", "lacks a tensor", lambda p: tensors(p, originals=...), "no tensor 'originals'"),
     (
         "metrics",
-        TRAINING,
+        TRAINING_FILE,
         "a missing column",
         lambda p: table(p, lambda f: f.drop(columns="test_loss")),
         r"missing columns \['test_loss'\]",
@@ -277,8 +258,6 @@ CASES = [
     ("report", "figure.png", "missing", lambda p: spoilt(p), "no readable figure"),
     ("report", "figure.png", "another picture format", lambda p: spoilt(p, b"GIF89a"), "not a whole PNG file"),
     ("report", "figure.png", "cut", lambda p: spoilt(p, cut=5), "not a whole PNG file"),
-    ("report", "captions/figure.rst", "missing", lambda p: spoilt(p), "no readable caption: .*No such file"),
-    ("report", "captions/figure.rst", "no text", lambda p: spoilt(p, b"\xff\xfe"), "no readable caption: .*utf-8"),
 ]
 
 
@@ -304,7 +283,7 @@ def files(tmp_path):
         "preset": "gs",
         "label_strategy": "known",
         "update_kind": "single",
-        "images": 1,
+        "images_per_update": 1,
         "local_steps": 1,
     }
     done = row(ATTACKS, **run, **named, is_best_restart=True, device="cpu", code="x")
@@ -319,8 +298,6 @@ def files(tmp_path):
     write_tensors(tmp_path / f"{BLOCK}.safetensors", pictures)
     write_tensors(tmp_path / "gallery.safetensors", {"a": torch.zeros(1, 28, 28)})
     _picture(tmp_path / "figure.png")
-    (tmp_path / "captions").mkdir()
-    (tmp_path / "captions/figure.rst").write_text("What it shows.")
     return tmp_path
 
 
@@ -330,18 +307,28 @@ def _picture(path):
     Image.new("RGB", (30, 20)).save(path)
 
 
-def arguments(command: str, folder) -> list[str]:
-    """The command's words, inputs in a folder, outputs (`>name`) in a new folder below it."""
-    stage = "figures" if command in FIGURES else command
-    words = [re.sub("^>", f"{folder}/made/", word) for word in COMMANDS[command].split()]
-    words = [str(folder / word) if (folder / word).exists() else word for word in words]
-    settings = [] if stage == "figures" else ["--settings", json.dumps(SETTINGS[stage])]
-    return [stage, *settings, *words]
+@pytest.fixture
+def arguments(job_words, files):
+    """The words of a command: its inputs among the files, its outputs in a new folder beside them."""
+
+    def words(command: str) -> list[str]:
+        name = "figures" if command in FIGURES else command
+        job = JOBS[name]
+        given = {"settings": SETTINGS[name]} if job.section else {"figure": command}
+        if command == "figures":
+            given["figure"] = "privacy_utility"
+        given |= {word: next(files.glob(f"{word}.*"), f"absent-{word}") for word in job.inputs}
+        if name == "report":
+            given["figures"] = [files / "figure.png"]
+        given |= {"results": files / "results"} if "results" in job.told else {}
+        return job_words(name, **given, **{word: files / "made" / word for word in job.outputs})
+
+    return words
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "reconstructions"])
-def test_the_files_are_right_before_they_are_spoilt(call, files, command):
-    code, _, err = call(*arguments(command, files))
+@pytest.mark.parametrize("command", [name for name in CASES_OF if name != "reconstructions"])
+def test_the_files_are_right_before_they_are_spoilt(call, arguments, files, command):
+    code, _, err = call(*arguments(command))
     assert code == 0, err
     assert list((files / "made").iterdir())
 
@@ -351,8 +338,8 @@ def test_the_files_are_right_before_they_are_spoilt(call, files, command):
     CASES,
     ids=[f"{command} {file.rpartition('/')[2]}: {cause}" for command, file, cause, *_ in CASES],
 )
-def test_a_wrong_file_is_named_and_nothing_is_written(refused, files, command, file, cause, spoil, told):
-    given = arguments(command, files)
+def test_a_wrong_file_is_named_and_nothing_is_written(refused, arguments, files, command, file, cause, spoil, told):
+    given = arguments(command)
     spoil(files / file)
     line = refused(given, files)
     assert re.match(f"fldrep: error: .*{re.escape(file)}: .*{told}", line), line

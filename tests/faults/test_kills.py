@@ -56,14 +56,14 @@ def marked(folder: Path) -> list[psutil.Process]:
 
 def jobs_of(stage: str, folder: Path) -> list[psutil.Process]:
     """Processes of a folder's run that work for a stage."""
-    commands = set(re.findall(r"python -m fldrep ([\w-]+)", RULES[stage].read_text()))
+    commands = set(re.findall(r"^rule (\w+):", RULES[stage].read_text(), re.MULTILINE))
     found = []
     for one in marked(folder):
         try:
             words = one.cmdline()
         except psutil.Error:
             continue
-        if len(words) > 3 and words[1:3] == ["-m", "fldrep"] and words[3] in commands:
+        if len(words) > 4 and words[1:4] == ["-m", "fldrep", "run"] and words[4] in commands:
             found.append(one)
     return found
 

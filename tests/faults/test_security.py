@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fldrep.config.reading import stable_json
 from fldrep.data import formats
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +61,7 @@ def test_no_template_switches_the_escaping_off():
 
 
 @pytest.mark.parametrize("damage", ["cut", "swapped", "one byte"])
-def test_an_archive_with_another_digest_is_never_opened(refused, world, build, monkeypatch, damage):
+def test_an_archive_with_another_digest_is_never_opened(refused, data_words, world, build, monkeypatch, damage):
     whole = build.tar_gz(world.colour_batches(), "tiny-batches-py/")
     other = {"cut": whole[:-200], "swapped": build.tar_gz({"data_batch_1": pickle.dumps(1)}), "one byte": whole + b"x"}
     world.put({"tiny-python.tar.gz": other[damage]})
@@ -72,11 +71,10 @@ def test_an_archive_with_another_digest_is_never_opened(refused, world, build, m
 
     monkeypatch.setattr(formats._ArraysOnly, "load", opened, raising=False)
     monkeypatch.setattr(formats.gzip, "open", opened)
-    given = ["data", "--dataset", "colour", "--settings", stable_json(world.settings("folder")), "--out", world.out]
-    refused(given, world.root, "tiny-python.tar.gz", "expected digest md5-")
+    refused(data_words("colour", world.settings("folder")), world.root, "tiny-python.tar.gz", "expected digest md5-")
 
 
-def test_members_that_point_outside_land_nowhere(world, build, call):
+def test_members_that_point_outside_land_nowhere(data_words, world, build, call):
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as tar:
         for name, data in {**world.colour_batches(), "../../escaped": b"x", "/tmp/fldrep-escaped": b"x"}.items():
@@ -86,9 +84,7 @@ def test_members_that_point_outside_land_nowhere(world, build, call):
     world.define_colour(world.colour_batches(), tar=held.getvalue())
     world.put({"tiny-python.tar.gz": held.getvalue()})
     before = set(world.root.parent.rglob("*"))
-    code, _, err = call(
-        "data", "--dataset", "colour", "--settings", stable_json(world.settings("folder")), "--out", world.out
-    )
+    code, _, err = call(*data_words("colour", world.settings("folder")))
     assert code == 0, err
     assert set(world.root.parent.rglob("*")) - before == {world.out.parent, world.out}
     assert not Path("/tmp/fldrep-escaped").exists()

@@ -34,7 +34,7 @@ def worker(folder: Path, command: str) -> psutil.Process | None:
     for one in psutil.process_iter():
         try:
             words = one.cmdline()
-            if words[1:4] == ["-m", "fldrep", command] and Path(one.cwd()) == folder:
+            if words[1:5] == ["-m", "fldrep", "run", command] and Path(one.cwd()) == folder:
                 return one
         except psutil.Error:
             continue
