@@ -38,6 +38,7 @@ test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
@@ -52,7 +53,7 @@ evidence-wheels: env  ## what evidence from a GPU needs there and may not find (
 publish: env  ## the finished results of CONFIG into docs/results, and the README's numbers
 	$(BIN)/python -m fldrep publish $(CONFIG)
 
-schema: env  ## workflow/schemas and config/README.md from fldrep/settings.py
+schema: env  ## workflow/schemas and config/README.md from fldrep/config
 	$(BIN)/python -m fldrep schema
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)

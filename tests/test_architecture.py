@@ -10,24 +10,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from importlinter.cli import lint_imports
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from rattler import MatchSpec
 
 from fldrep.plan.digest import imported_modules
+from fldrep.plan.jobs import JOBS
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
 HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2")
-# Only these may reach into stages: the command line, the lazy top, and the quick start built on it.
-ABOVE = {
-    "fldrep",
-    "fldrep.cli.main",
-    "fldrep.applications.quickstart",
-    "fldrep.__main__",
-    "fldrep.plan.calibration",
-    "fldrep.plan.estimate",
-}
 
 
 def module_name(path: Path) -> str:
@@ -55,31 +48,13 @@ def statements(node: ast.AST) -> set[str]:
     return found
 
 
-def stage_of(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if parts[0] == "fldrep" and len(parts) > 1 and parts[1] in STAGES else None
-
-
 # ---- who imports whom
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_stage_imports_another_and_what_lies_below_imports_none(module):
-    if module in ABOVE:
-        return
-    others = {name for name in statements(tree(module)) if stage_of(name) not in (None, stage_of(module))}
-    assert not others, f"{module} imports {sorted(others)}"
-
-
-@pytest.mark.parametrize("module", FILES)
-def test_nothing_imports_what_lies_above_it(module):
-    above = {name for name in ABOVE - {"fldrep"} if name in statements(tree(module))}
-    assert module in ABOVE or not above, f"{module} imports {sorted(above)}"
-
-
-@pytest.mark.parametrize("module", FILES)
-def test_the_package_never_imports_the_workflow_engine(module):
-    assert not {name for name in statements(tree(module)) if name.split(".")[0] == "snakemake"}
+def test_each_room_imports_only_what_lies_below_it(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    kept = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+    assert kept, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -153,7 +128,7 @@ def test_the_workflow_is_read_without_heavy_packages():
 
 @pytest.mark.parametrize(
     "module",
-    ["fldrep.config.reading", "fldrep.tables.final", "fldrep.plan.grid", "fldrep.machine.origin", "fldrep.cli.main"],
+    ["fldrep.config.reading", "fldrep.tables.final", "fldrep.plan.jobs", "fldrep.machine.origin", "fldrep.cli.main"],
 )
 def test_what_reads_configs_and_tables_needs_no_torch(module):
     assert not loaded_by(f"import {module}") & {"torch", "torchvision"}
@@ -221,24 +196,11 @@ def test_every_spec_of_an_environment_parses(name):
     assert version, "Python itself is not pinned"
 
 
-def rules() -> dict[str, tuple[str, str]]:
-    """For each rule with a command: the stage it calls and its environment file."""
-    found = {}
-    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL):
-            stage = re.search(r"python -m fldrep ([\w-]+)", body)
-            if stage:
-                found[name] = stage[1], re.search(r'"\.\./envs/(.+?)"', body)[1]
-    return found
-
-
-def entered_by(command: str) -> set[str]:
-    """Modules of this package that a command of the command line imports, and all of its stage."""
-    functions = {node.name: node for node in tree("fldrep.cli.main").body if isinstance(node, ast.FunctionDef)}
-    imports = statements(functions[f"{command}_command"]) | statements(functions["parsed"])
-    stages = {stage_of(name) for name in imports} - {None}
-    whole = {module for module in FILES if stage_of(module) in stages}
-    return whole | {name for name in imports if name in FILES and name != "fldrep"}
+def entered_by(name: str) -> set[str]:
+    """Modules of this package that a job imports: those of its entry and its command, and all of its stage."""
+    entry = JOBS[name].entry.partition(":")[0]
+    whole = {module for module in FILES if module.startswith(entry.rpartition(".jobs")[0] or entry.rpartition(".")[0])}
+    return {entry, "fldrep.cli.run", *whole}
 
 
 def packages(names: set[str]) -> set[str]:
@@ -256,23 +218,18 @@ def needed_by(modules: set[str]) -> dict[str, list[str]]:
     return found
 
 
-def test_each_rule_calls_a_stage_in_an_environment():
-    known = rules()
-    assert {"data", "partition", "train", "attack", "metrics", "figures", "report"} <= set(known)
-    assert {environment for _, environment in known.values()} == set(ENVIRONMENTS)
+def test_the_environments_are_those_of_the_jobs():
+    assert {f"{job.environment}.yaml" for job in JOBS.values()} == set(ENVIRONMENTS)
 
 
-@pytest.mark.parametrize("rule", rules())
-def test_an_environment_holds_all_that_its_rules_import(rule):
-    command, environment = rules()[rule]
-    needed = needed_by(imported_modules(*entered_by(command)))
-    for node in tree("fldrep.cli.main").body:  # but what another command imports inside its function is not needed
-        if not isinstance(node, ast.FunctionDef):
-            needed |= {package: ["fldrep.cli.main"] for package in packages(statements(node))}
+@pytest.mark.parametrize("name", JOBS)
+def test_an_environment_holds_all_that_its_jobs_import(name):
+    environment = f"{JOBS[name].environment}.yaml"
+    needed = needed_by(imported_modules(*entered_by(name)))
     missing = {
         package: where for package, where in needed.items() if package not in pip_part(ENVIRONMENTS[environment])
     }
-    assert not missing, f"{environment} lacks what `fldrep {command}` imports: {missing}"
+    assert not missing, f"{environment} lacks what the job {name} imports: {missing}"
 
 
 def test_the_package_requires_all_that_it_imports():
