@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from fldrep.attack.job import attack_block
-from fldrep.config.attacks import AttackSettings
+from fldrep.config.attacks import attack_settings
 from fldrep.config.data import DataSettings
 from fldrep.config.datasets import facts_of
 from fldrep.config.defenses import defense_settings
@@ -72,7 +72,7 @@ def chain(tmp_path):
             model=model,
             defense=defense,
             update=UpdateSettings(),
-            attack=AttackSettings(preset=attack, **steps),
+            attack=attack_settings(attack, **steps),
             engine=EngineSettings(problems_at_once=2, device="cpu"),
             targets=[0, 1],
         )

@@ -10,7 +10,7 @@ from copy import copy
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ValidationError, create_model, model_validator
+from pydantic import TypeAdapter, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
@@ -290,16 +290,17 @@ def _not_taken(said: dict[str, Any], fixed: dict[str, Any]) -> Iterator[InitErro
         takes, who = _section(said["optimiser"], said["objective"]).model_fields.keys(), "this attack"
         if said.get("compares") != "representation" and "members" not in said:
             takes = takes - {"feature_weight"}
-    for key in said.keys() & every_key(AttackSettings.model_fields) - takes - {*FIXED}:
+    others = every_key(AttackSettings.model_fields) - takes - {*FIXED}
+    for key in (one for one in said if one in others):
         yield _told(key, said[key], f"not used by {who}, which takes {', '.join(sorted(takes - {*FIXED, 'preset'}))}")
 
 
 def _unknown(given: dict) -> Iterator[InitErrorDetails]:
     """Keys of no attack."""
-    for key in given.keys() - every_key(AttackSettings.model_fields):
-        yield InitErrorDetails(
-            type="extra_forbidden", loc=(key if isinstance(key, int) else str(key),), input=given[key]
-        )
+    known = every_key(AttackSettings.model_fields)
+    for key in (one for one in given if one not in known):
+        place = key if isinstance(key, int) else str(key)
+        yield InitErrorDetails(type="extra_forbidden", loc=(place,), input=given[key])
 
 
 def _told(key: str, value: Any, message: str) -> InitErrorDetails:
@@ -346,14 +347,13 @@ def _shared(settings: AttackSettings, own: dict[str, Any]) -> dict[str, Any]:
 
 def _members(settings: AttackSettings, given: Any) -> dict[str, dict[str, Any]]:
     """The members as a section holds them: all that the ensemble does not say for them. Errors: `ValidationError`."""
-    if isinstance(given, list):
-        given = {name if isinstance(name, str) else repr(name): {"preset": name} for name in given}
-    if not isinstance(given, dict) or not given:
+    if not isinstance(given, list | dict) or not given:
         raise _refusal("members", given, "Input should be names of presets, or sections by name")
+    named = given if isinstance(given, dict) else {str(preset): {"preset": preset} for preset in given}
     found, faults = {}, []
-    for name, own in given.items():
+    for name, own in named.items():
         try:
-            found[name] = _as_member(settings, own)
+            found[NAMES.validate_python(name)] = _as_member(settings, SECTIONS.validate_python(own))
         except ValidationError as error:
             faults += [_detail(one, "members", str(name)) for one in error.errors()]
     if faults:
@@ -361,9 +361,10 @@ def _members(settings: AttackSettings, given: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _as_member(settings: AttackSettings, own: Any) -> dict[str, Any]:
-    if not isinstance(own, dict):
-        raise _refusal("preset", own, "Input should be a section with keys")
+NAMES, SECTIONS = TypeAdapter(Name), TypeAdapter(dict[str, Any])
+
+
+def _as_member(settings: AttackSettings, own: dict[str, Any]) -> dict[str, Any]:
     for key in (*OF_ALL, "members"):
         if key in own:
             raise _refusal(key, own[key], "the ensemble says it for all its members")

@@ -53,6 +53,7 @@ ARE = {
     "r-matching": ("cosine", "representation", "signed-adam", False, ["one-image", "one-step", "head-bias"], ["gs"]),
     "ensemble": ("cosine", "surviving", "signed-adam", False, [], ["gs", "dlg"]),
 }
+OWN = {"objective": "cosine", "optimiser": "signed-adam", "iterations": 3}
 PARTS = ("objective", "compares", "optimiser", "through_mask", "needs", "variant_of")
 
 
@@ -74,9 +75,7 @@ def test_presets_have_sources_and_old_names():
         with pytest.raises(UnknownName, match=new):
             attack_settings(old)
         with pytest.raises(ConfigError, match=f"preset: '{old}': .*'{new}'"):
-            attack_settings(
-                **{"preset": None, "members": [old], "objective": "l2", "optimiser": "lbfgs", "iterations": 1}
-            )
+            attack_settings(**OWN, members=[old])
 
 
 @pytest.mark.parametrize("preset", WERE)
@@ -93,9 +92,6 @@ def test_without_a_preset_it_is_gs_or_one_of_your_own():
     assert mine.preset is None
     assert mine.model_copy(update={"preset": "gs"}) == attack_settings("gs", iterations=3)
     assert (mine.variant_of, mine.needs, mine.title) == ([], [], "cosine by signed-adam")
-
-
-OWN = {"objective": "cosine", "optimiser": "signed-adam", "iterations": 3}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +141,8 @@ def test_parts_say_what_they_need(own, needs):
         ({**OWN, "members": ["gz"]}, r"members.gz.preset: 'gz': Input should be 'dlg'"),
         ({**OWN, "members": {"a": {"preset": "gs", "lr": -1}}}, r"members.a.lr: -1: .*greater than 0"),
         ({**OWN, "members": {"a": {"preset": "gs", "iterations": 1}}}, r"members.a.iterations: 1: the ensemble says"),
-        ({**OWN, "members": {"a": 3}}, r"members.a.*3: Input should be a section"),
+        ({**OWN, "members": {"a": 3}}, r"members.a: 3: Input should be a valid dictionary"),
+        ({**OWN, "members": {"A b": {"preset": "gs"}}}, r"members.A b: 'A b': "),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fldrep.config.attacks import AttackSettings
+from fldrep.config.attacks import attack_settings
 from fldrep.config.datasets import Facts
 from fldrep.config.reading import parse_config
 from fldrep.plan import calibration
@@ -113,7 +113,7 @@ def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["attack", "local", "test", "parameters"])
 def test_units_are_measured_on_real_models(kind):
-    attack = calibration.attack_section(AttackSettings(preset="gs-drop"))
+    attack = calibration.attack_section(attack_settings("gs-drop"))
     found = measured(Unit(kind, shape=(1, 28, 28), attack=attack))
     assert found == 12 * 25 + 12 + 3 * (12 * 12 * 25 + 12) + 588 * 10 + 10 if kind == "parameters" else 0 < found < 60
 
