@@ -10,7 +10,6 @@ from fldrep.analysis.rows import (
     OF_DEFENSE,
     OF_UPDATE,
     SETTING,
-    UNINFORMED,
     chosen,
     converged,
     metrics_of,
@@ -18,6 +17,7 @@ from fldrep.analysis.rows import (
     places_of_defenses,
     updates_of,
 )
+from fldrep.analysis.uninformed import UNINFORMED
 
 
 def summarise(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fldrep.analysis.styles import styles_in
+from fldrep.analysis.uninformed import UNINFORMED
 
 # The error that figures show. An attacker can clamp an image to valid pixels at no cost, so what lies outside must not
 # count as protection: without a box constraint the normalised MSE of a readable image can exceed that of a grey one.
@@ -19,10 +20,6 @@ ROUNDING = 255.0**-2 / 12
 
 # A floor of the gap of theorem 2 below this is the solver's tolerance, not a limit.
 LEAST_FLOOR = 1e-9
-
-
-# What the images are called that an attacker can answer with who knows nothing of the update.
-UNINFORMED = ("grey", "class_mean")
 
 
 SETTING = ["dataset", "model", "partition", "round", "update_kind"]

@@ -20,8 +20,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fldrep.analysis.intervals import Estimate
-from fldrep.analysis.rows import UNINFORMED, defenses_in_order
+from fldrep.analysis.rows import defenses_in_order
 from fldrep.analysis.styles import style_of, styles_in
+from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.atomic import atomic_write
 
 DPI = 110

@@ -26,7 +26,7 @@ class Kind:
 
 RESULTS = Kind(
     "provenance.json",
-    Path.is_file,
+    lambda source: not source.is_dir(),  # a config file
     results_folder.publish_results,
     results_folder.faults,
     results_folder.rewrite,
@@ -51,7 +51,7 @@ def publish(source: Path, root: Path, out: Path, commit: str | None = None) -> P
     for kind in KINDS:
         if kind.takes(source):
             return kind.publish(source, root, out, commit)
-    raise DataError(f"{source}: nothing that can be published; a config file is expected")
+    raise DataError(f"{source}: a folder of nothing that can be published; a config file is expected")
 
 
 def publish_again(names: Sequence[str], out: Path) -> Iterator[str]:

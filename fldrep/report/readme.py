@@ -3,7 +3,6 @@
 A person writes what is around the markers, nobody what is between them.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_o
 from fldrep.analysis.words import interval_text, number, setting_text
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError, named
+from fldrep.report.record import read_json
 from fldrep.report.verdicts import claims_for_reading, place
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
@@ -249,14 +249,6 @@ def _performance(path: Path) -> str:
     told = read_json(path)
     link = f"docs/results/{path.with_suffix('.md').name}"
     return f"From [{link}]({link}). {performance_block(told['lines'], told['measured'])}"
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file. Errors: `DataError` naming it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable JSON file: {error}") from None
 
 
 BLOCKS = {

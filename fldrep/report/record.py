@@ -56,3 +56,11 @@ def read_record(path: Path) -> Record:
     except ConfigError as error:
         raise DataError(f"{path}: its settings are not a config of this version; run snakemake: {error}") from None
     return Record(config, *(told[part] for part in PARTS[1:]))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file. Errors: `DataError` naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable JSON file: {error}") from None

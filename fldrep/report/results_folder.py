@@ -27,8 +27,7 @@ from fldrep.errors import ConfigError, DataError, FLDRepError
 from fldrep.plan.jobs import without_places
 from fldrep.report.evidence import Tables
 from fldrep.report.page import seconds_spent
-from fldrep.report.readme import read_json
-from fldrep.report.record import Record, read_record
+from fldrep.report.record import Record, read_json, read_record
 from fldrep.report.reworded import reworded
 from fldrep.report.verdicts import claims_page, claims_table
 from fldrep.tables.claims import CLAIMS

@@ -7,7 +7,8 @@ import pandas as pd
 
 from fldrep import registry
 from fldrep.analysis.cells import summarise
-from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, UNINFORMED, last_rounds, places_of_defenses
+from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, last_rounds, places_of_defenses
+from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.analysis.words import TextTable, interval_text, nominal_text, number, setting_text
 from fldrep.tables.table import Column
 
@@ -54,7 +55,7 @@ TRAINING_HEADS = [
     ("defense, s", "part of it spent in the defense"),
     ("dense, kB", "float32 size of one client's update"),
     ("sent, kB", "mean size of what a client sends, in the smaller of a dense and a sparse form"),
-    ("live", "mean share of live features pruned in training"),
+    ("nonzero", "mean share of the nonzero features that Soteria pruned in a step of training"),
 ]
 
 

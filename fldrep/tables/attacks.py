@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fldrep import registry
+from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.config.presets import variant_of
 from fldrep.errors import ConfigError
 from fldrep.registry import Entry
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What each metric is measured of: the column's prefix, and the words for it.
-RECONSTRUCTION = ("", "the reconstruction (empty where it is not finite)")
-UNINFORMED = (
-    ("grey_", "a constant image at the data set's mean: the uninformed baseline"),
-    ("class_mean_", "the mean training image of the target's class: the uninformed baseline"),
-)
+OF_IMAGES = {
+    "": "the reconstruction (empty where it is not finite)",
+    **{f"{name}_": f"{image}: the uninformed baseline" for name, image in UNINFORMED.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,10 @@ class Metric:
     space: str = "pixels"
     order: int = 100
 
-    def columns(self, prefix: str, whose: str) -> Column:
-        """Its column for one kind of image."""
-        return Column(
-            prefix + self.column, "float", f"{self.meaning}, of {whose}", self.unit, True, self.larger_is_better
-        )
+    def column_of(self, prefix: str) -> Column:
+        """Its column for one of `OF_IMAGES`."""
+        meaning = f"{self.meaning}, of {OF_IMAGES[prefix]}"
+        return Column(prefix + self.column, "float", meaning, self.unit, True, self.larger_is_better)
 
 
 def metric_of(entry: Entry) -> Metric:
@@ -67,12 +66,12 @@ def metrics_of(entries: Mapping[str, Entry]) -> dict[str, Metric]:
     Errors: `ConfigError` for a column that the table has already, and as for `metric_of`.
     """
     metrics = {name: metric_of(entry) for name, entry in entries.items()}
-    taken = {column.name for column in (*ATTACK_IDENTITY, *ATTACK_OUTCOME, *JUDGED)}
+    taken = {column.name for column in (*ATTACK_IDENTITY, *ATTACK_OUTCOME, *JUDGED)} | SUMMARY
     for name, metric in metrics.items():
         columns = {column.name for column in metric_columns([metric])}
         if columns & taken:
             column = min(columns & taken)
-            raise ConfigError(f"metric {name!r}: the table `attacks` has a column {column!r} already")
+            raise ConfigError(f"metric {name!r}: attacks have a column {column!r} already; choose another name")
         taken |= columns
     own = registry.built_in("metric")
     return dict(sorted(metrics.items(), key=lambda item: (item[0] not in own, item[1].order)))
@@ -81,14 +80,14 @@ def metrics_of(entries: Mapping[str, Entry]) -> dict[str, Metric]:
 def metric_columns(metrics: Iterable[Metric]) -> list[Column]:
     """The columns of metrics: all of the reconstruction, then those of each image that takes no update."""
     metrics = list(metrics)
-    return [metric.columns(*whose) for whose in (RECONSTRUCTION, *UNINFORMED) for metric in metrics]
+    return [metric.column_of(prefix) for prefix in OF_IMAGES for metric in metrics]
 
 
 def metrics_in(columns: Iterable[Column]) -> list[Column]:
     """The metrics among columns: those that stand beside their values for the images that take no update."""
     columns = list(columns)
     names = {column.name for column in columns}
-    return [column for column in columns if all(prefix + column.name in names for prefix, _ in UNINFORMED)]
+    return [column for column in columns if all(f"{image}_{column.name}" in names for image in UNINFORMED)]
 
 
 JUDGED = (
@@ -96,6 +95,8 @@ JUDGED = (
     Column("recovered", "bool", "ssim at or above the config's threshold"),
     Column("judged_by", "str", "digest of the code that judged the row; empty where it was not told", null=True),
 )
+# Columns of the summary by cell (`analysis.cells`), where a metric's median has the metric's name.
+SUMMARY = {"targets", "n", "error", "low", "high", "gain", "gain_low", "gain_high", "gain_n", "measure", *UNINFORMED}
 OLD_WORDS = {
     "sent": "update_kind",
     "images": "images_per_update",

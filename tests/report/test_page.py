@@ -250,7 +250,7 @@ def test_a_training_row_by_hand(small):
     row = rows[3]
     assert row["accuracy"] == f"{last['test_accuracy']:.3f}"
     assert (row["rounds"], row["training, s"], row["defense, s"]) == ("2", "2.00", "0.500")
-    assert (row["dense, kB"], row["sent, kB"], row["live"], row["test images"]) == ("60.0", "45.0", "80 %", "10000")
+    assert (row["dense, kB"], row["sent, kB"], row["nonzero"], row["test images"]) == ("60.0", "45.0", "80 %", "10000")
 
 
 def test_models_that_no_run_trained_are_named_apart(synthetic):

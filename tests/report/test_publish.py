@@ -148,8 +148,9 @@ def no_record(run):
     (run.reports / "record.json").unlink()
 
 
-def not_a_config(run):
+def a_folder(run):
     run.config.unlink()
+    run.config.mkdir()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def not_a_config(run):
         (another_figure, DataError, r"reconstructions\.png: not the figure that the page shows"),
         (other_attacks, DataError, r"claims\.parquet: not what this code says of the tables"),
         (no_record, DataError, r"record\.json: no readable record"),
-        (not_a_config, DataError, r"small\.yaml: nothing that can be published; a config file"),
+        (a_folder, DataError, r"small\.yaml: a folder of nothing that can be published; a config file"),
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(finished, fault, kind, told):

@@ -215,7 +215,8 @@ def test_a_metric_of_a_plug_in_is_a_column_that_is_read_where_no_plug_in_is(synt
 @pytest.mark.parametrize(
     ("decorator", "told"),
     [
-        ('metric("seed")', "metric 'seed': the table `attacks` has a column 'seed' already"),
+        ('metric("seed")', "metric 'seed': attacks have a column 'seed' already; choose another name"),
+        ('metric("error")', "metric 'error': attacks have a column 'error' already"),
         ('metric("x", larger=True)', "metric 'x': unknown word 'larger'; it takes meaning, unit"),
         ('metric("x", unit=3)', "metric 'x': unit=3: not a str"),
         ('metric("x", space="latent")', "metric 'x': space='latent': expected 'pixels' or 'input'"),

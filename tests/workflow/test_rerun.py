@@ -190,7 +190,7 @@ EDITS = {
     "train/fedavg.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
     "metrics/images.py": (LATER, set(), set()),
     "report/tables.py": ({"claims", "report"}, set(), set()),
-    "report/claims.py": ({"claims", "report"}, set(), set()),
+    "report/verdicts.py": ({"claims", "report"}, set(), set()),
     "theory/leakage.py": ({"leakage", *LATER}, set(), set()),
     "theory/convergence.py": ({"convergence", *LATER}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),
