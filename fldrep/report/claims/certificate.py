@@ -35,7 +35,7 @@ def judge(tables: Tables) -> list[Finding]:
 
 def _certificate(where: dict, rows: pd.DataFrame, tables: Tables) -> Finding:
     finite = bounded(rows)
-    attacks = tables.attacks
+    attacks = tables["attacks"]
     knows = finite["attack"].isin(attacks["attack"][is_adaptive(attacks)])
     naive, adaptive = finite[~knows.astype(bool)], finite[knows.astype(bool)]
     ratio = median_interval(finite["distance"] / finite["bound_local"])

@@ -52,7 +52,8 @@ def rule_pairs(tables: Tables, defenses: list[str]) -> list[tuple[str, str]]:
     return [
         (one, other)
         for one, other in permutations(defenses, 2)
-        if settings[one].rule == "inverse" and settings[other] == settings[one].model_copy(update={"rule": "ratio"})
+        if getattr(settings[one], "rule", None) == "inverse"
+        and settings[other] == settings[one].model_copy(update={"rule": "ratio"})
     ]
 
 
