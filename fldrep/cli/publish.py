@@ -9,7 +9,9 @@ import typer
 def publish_command(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="a config file whose results are there; with --again, names of published folders"),
+        typer.Argument(
+            help="a config file whose results are there, or a folder of evidence; with --again, names of published folders"
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="rewrite published folders in today's words from their own tables")

@@ -20,10 +20,6 @@ BY_NAME = ("fldrep.config", "fldrep.plan", "fldrep.storage.places", "fldrep.tabl
 TOLD = frozenset({"fldrep.config.presets"})
 
 
-# Tables of modules that are imported on use: a job is told the name, and its digest is asked of that name's module.
-ON_USE: frozenset[str] = frozenset()
-
-
 # Calls that hold words for a reader: the positions and the keywords of the arguments that are words.
 WORDS: dict[str, tuple[frozenset[int], frozenset[str]]] = {
     "Column": (frozenset({2, 3}), frozenset({"meaning", "unit"})),
@@ -93,7 +89,7 @@ def reached(*modules: str) -> set[str]:
     while waiting:
         place = waiting.pop()
         module, _, name = place.partition(":")
-        if place in found or module == "fldrep" or name in ON_USE:
+        if place in found or module == "fldrep":
             continue
         found.add(place)
         waiting += [module.rpartition(".")[0], *(_used_by(module, name) if name else _imports(module))]

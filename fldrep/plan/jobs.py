@@ -301,6 +301,7 @@ JOBS = {
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES,
             outputs={"table": places.CLAIMS, "page": places.CLAIMS_PAGE},
+            uses=lambda config, where: uses.by_claims(),
             told={"command": Told("{params.command:q}", str, "what makes the claims again")},
             environment="plots",
         ),
@@ -312,6 +313,7 @@ JOBS = {
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE]},
             outputs={"page": places.REPORT, "record": places.RECORD},
+            uses=lambda config, where: uses.by_page(),
             environment="plots",
         ),
     )

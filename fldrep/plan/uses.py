@@ -16,8 +16,6 @@ def code_of(kind: str, name: str) -> Sequence[str | registry.Entry]:
     """Where the code of an entry is, as `plan.digest.code_digest` takes it."""
     if kind in registry.ROOMS and name in registry.entries(kind):
         return [registry.entry(kind, name)]
-    if kind == "figure":
-        return [f"fldrep.figures.{name}"]
     return [name] if kind == "module" else []
 
 
@@ -46,6 +44,16 @@ def by_attack(settings: AttackSettings) -> Used:
 def by_metrics() -> Used:
     """What judges reconstructions: all there is."""
     yield from (("metric", name) for name in registry.entries("metric"))
+
+
+def by_claims() -> Used:
+    """What judges claims: all there is."""
+    yield from (("claim", name) for name in registry.built_in("claim"))
+
+
+def by_page() -> Used:
+    """Whose words the page shows: those of all claims, analyses and figures."""
+    yield from ((kind, name) for kind in ("claim", "analysis", "figure") for name in registry.built_in(kind))
 
 
 def by_run(config: Config, run: Run) -> Used:

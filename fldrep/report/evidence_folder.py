@@ -62,6 +62,15 @@ def check_published(folder: Path) -> None:
         raise DataError(f"{folder}: not expected: {', '.join(sorted(strange))}")
 
 
+def faults(folder: Path) -> list[str]:
+    """All that is wrong with a published folder of evidence."""
+    try:
+        check_published(folder)
+    except DataError as error:
+        return [str(error)]
+    return []
+
+
 def _measured(folder: Path, commit: str | None = None) -> tuple[dict, dict[str, pd.DataFrame]]:
     """The record and the tables by name of a folder that holds all that must have been made."""
     missing = [name for name in MADE if not (folder / name).is_file()]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fldrep.errors import DataError
-from fldrep.report import results_folder
+from fldrep.report import evidence_folder, results_folder
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,14 @@ RESULTS = Kind(
     results_folder.faults,
     results_folder.rewrite,
 )
-KINDS = (RESULTS,)
+EVIDENCE = Kind(
+    evidence_folder.RECORD,
+    lambda source: (source / evidence_folder.RECORD).is_file(),
+    lambda source, root, out, commit: evidence_folder.publish_evidence(source, out, commit),
+    lambda folder, root: evidence_folder.faults(folder),
+    lambda folder: [],  # there is one version
+)
+KINDS = (EVIDENCE, RESULTS)
 
 
 def kind_of(folder: Path) -> Kind:
@@ -45,13 +52,15 @@ def kind_of(folder: Path) -> Kind:
 def publish(source: Path, root: Path, out: Path, commit: str | None = None) -> Path:
     """Publish what a path names, in the place of what is there; returns the folder written.
 
-    Args: source: a config file whose results lie under `root`; commit: what made the results, where they do not tell.
+    Args: source: a config file whose results lie under `root`, or a folder of evidence; commit: what made the results, where they do not tell.
     Errors: `DataError` where the path is nothing that can be published, and those of its kind.
     """
     for kind in KINDS:
         if kind.takes(source):
             return kind.publish(source, root, out, commit)
-    raise DataError(f"{source}: a folder of nothing that can be published; a config file is expected")
+    raise DataError(
+        f"{source}: a folder of nothing that can be published; a config file or a folder of evidence is expected"
+    )
 
 
 def publish_again(names: Sequence[str], out: Path) -> Iterator[str]:

@@ -24,6 +24,7 @@ from fldrep.plan.grid import grid_of, summary
 from fldrep.plan.jobs import JOBS, TABLES
 from fldrep.plan.leftovers import claim_workdir, former_results
 from fldrep.plan.uses import told_of
+from fldrep import registry
 from fldrep.registry import added, load_plugins
 from fldrep.storage import places
 from fldrep.storage.cache import share_cache
@@ -98,8 +99,7 @@ if workflow.is_main_process:
 share_package()
 share_cache(CONFIG.data.cache)
 
-# What the pages are written with beside their code: a sentence for each figure, and the templates.
-CAPTIONS = PACKAGE.parent / "workflow" / "report"
+# What the pages are written with beside their code.
 TEMPLATES = PACKAGE / "report" / "templates"
 
 
@@ -154,7 +154,7 @@ def plugin_words(wildcards):
 
 def figure_caption(wildcards, output):
     """The sentences under a figure in Snakemake's own report; untracked."""
-    return (CAPTIONS / f"{wildcards.figure}.rst").read_text()
+    return registry.entry("figure", wildcards.figure).words["caption"]
 
 
 

@@ -40,7 +40,7 @@ rule report:
         runtime=20,
     params:
         settings=settings_of("report"),
-        text=text_digest(CAPTIONS, TEMPLATES),
+        text=text_digest(TEMPLATES),
         code=code_of("report"),
         plugins=plugin_words,
     shell:
