@@ -17,7 +17,7 @@ from fldrep.config.attacks import attack_settings
 from fldrep.defenses.rates import rates_of_update
 from fldrep.errors import ConfigError
 from fldrep.machine.devices import device_for, device_words
-from fldrep.models.face import received
+from fldrep.models.face import with_inner_names
 from fldrep.models.normalisation import normalisation_for
 
 ENLARGED = 8  # screen pixels a side of one image pixel in pair.png
@@ -119,7 +119,7 @@ def _errors(found: Tensor, images: Tensor) -> dict[str, float]:
 def _rates(shared, model, images: Tensor, settings: PhotoSettings) -> dict[str, float | None]:
     if settings.defense != "soteria":
         return {"live_pruned": None, "norm2_removed": None}
-    live, energy = rates_of_update(received(model, shared), model, images)
+    live, energy = rates_of_update(with_inner_names(model, shared), model, images)
     return {"live_pruned": live.item(), "norm2_removed": energy.item()}
 
 

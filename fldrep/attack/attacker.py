@@ -12,7 +12,14 @@ from fldrep.attack.reconstruction import Reconstruction
 from fldrep.config.attacks import AttackSettings, attack_settings, way_of
 from fldrep.config.needs import lacks
 from fldrep.errors import AttackRefused
-from fldrep.models.face import check_known_labels, check_local, constants_for, received, require_evidence, steady
+from fldrep.models.face import (
+    check_known_labels,
+    check_local,
+    constants_for,
+    require_evidence,
+    steady,
+    with_inner_names,
+)
 from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps
 from fldrep.seeds import generator
@@ -66,7 +73,7 @@ def reconstruct(
     chosen = asked(attack, **settings, labels=label_strategy, iterations=iterations)
     model = steady(model, shape)
     shape = model.shape if shape is None else tuple(shape)
-    shared = received(model, shared)
+    shared = with_inner_names(model, shared)
     require_evidence(model, shared, chosen.labels)
     seed = check_seed(seed)
     if defended is not None:

@@ -10,7 +10,7 @@ from fldrep.arguments import check_keywords, check_seed, check_text, check_updat
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_gradient, defense_of
-from fldrep.models.face import clients_of, received, steady
+from fldrep.models.face import clients_of, steady, with_inner_names
 from fldrep.models.face import sent as in_own_names
 from fldrep.models.updates import Update
 from fldrep.seeds import generator
@@ -44,7 +44,7 @@ def defend(
         images, labels = (images[:, None], None if labels is None else labels[:, None]) if single else (images, labels)
     elif model is not None:
         taken = steady(model)
-    update = check_update(update) if taken is None else received(taken, update)
+    update = check_update(update) if taken is None else with_inner_names(taken, update)
     clients = len(next(iter(update.values())))
     if images is not None and len(images) != clients:
         refuse("images", tuple(images.shape), f"one for each of the {clients} updates")

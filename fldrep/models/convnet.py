@@ -6,15 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
-
-from fldrep.config.section import LARGEST
+from fldrep.config.section import LARGEST, option
 from fldrep.registry import model
 
 if TYPE_CHECKING:
     from fldrep.models.model import Model
 
-Width = Annotated[int, Field(ge=1, le=LARGEST, description="channels of the first convolution")]
+Width = Annotated[int, option(..., "channels of the first convolution", ge=1, le=LARGEST)]
 
 
 @model("convnet")

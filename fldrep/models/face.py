@@ -41,7 +41,7 @@ def client_update(model: nn.Module, images: Tensor, labels: Tensor, local: Local
     neighbours or on chance.
     """
     taken, images, labels = clients_of(model, images, labels)
-    return sent(taken, updates.client_update(taken, images, labels, check_local(local)))
+    return with_own_names(taken, updates.client_update(taken, images, labels, check_local(local)))
 
 
 def clients_of(
@@ -86,14 +86,14 @@ def _require_the_same_twice(model: Model, shape: tuple[int, int, int]) -> None:
         raise ConfigError("model: in training mode it draws at random or changes its buffers; call model.eval() first")
 
 
-def received(model: Model, update: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def with_inner_names(model: Model, update: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """A user's update under the names behind the face. Errors: `ConfigError` naming what does not fit the model."""
     own, parameters = model.own_names(), dict(model.named_parameters())
     check_update(update, {name: parameters[here] for name, here in own.items()})
     return _like(update, {here: update[name] for name, here in own.items()})
 
 
-def sent(model: Model, update: Mapping[str, Tensor]) -> Update:
+def with_own_names(model: Model, update: Mapping[str, Tensor]) -> Update:
     """An update under the network's own names, in its own order; what is public of it stays."""
     return _like(update, {name: update[here] for name, here in model.own_names().items()})
 

@@ -69,8 +69,8 @@ def calibrated(units: Iterable[Unit], within_s: float = math.inf, measure: Calla
 def cache_file() -> Path:
     """Where the costs of this machine, these versions and this code are kept."""
     attacks = {module for preset in ATTACK_PRESETS for module in modules_of(attack_settings(preset))}
-    defenses = (entry.module for entry in registry.entries("defense").values())
-    modules = {"fldrep.plan.calibration", "fldrep.train.client", *attacks, *defenses}
+    parts = {entry.module for kind in ("defense", "model") for entry in registry.built_in(kind).values()}
+    modules = {"fldrep.plan.calibration", "fldrep.train.client", *attacks, *parts}
     identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
     folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
     return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"

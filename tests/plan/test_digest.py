@@ -111,7 +111,7 @@ WORDS = {
         '"share of these", "part',
     ),
     "a unit where none was": ("tables/shards.py", '"class of the image")', '"class of the image", "class")'),
-    "meaning of a setting": ("config/models.py", '"network in front of', '"the network in front of'),
+    "meaning of a setting": ("config/models.py", '"network, the last layer', '"the network, the last layer'),
     "unit of a setting": ("config/train.py", 'unit="rounds"', 'unit="turns"'),
     "source of a setting": ("config/partitions.py", 'source="Hsu et al. 2019"', 'source="Hsu, Qi and Brown 2019"'),
     "a line of the log": ("attack/chunks.py", "going on with %d", "trying %d"),
