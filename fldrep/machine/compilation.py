@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from fldrep.arguments import line_of
 from fldrep.errors import ConfigError
 from fldrep.storage.cache import cache_folder
 
@@ -50,13 +51,35 @@ def as_it_is(function: Function) -> Function:
 
 def compiled(function: Function) -> Function:
     """A function, compiled for the shapes it meets first."""
-    return torch.compile(function, dynamic=False)
+    return where_it_compiles(function, torch.compile(function, dynamic=False))
 
 
 def as_graph(function: Function) -> Function:
     """A function as one CUDA graph; its results are copied out, since the next call overwrites them."""
-    replayed = torch.compile(function, dynamic=False, mode="reduce-overhead")
+    replayed = where_it_compiles(function, torch.compile(function, dynamic=False, mode="reduce-overhead"))
     return lambda *inputs: tree_map_only(Tensor, torch.clone, replayed(*inputs))
+
+
+def where_it_compiles(function: Function, compiled: Function) -> Function:
+    """The compiled function, or the function as it is from the first call on that torch cannot compile, with a warning.
+
+    What networks of others do is not always within torch's reach, and an attack on them must not end for that.
+    """
+    chosen = compiled
+
+    def run(*inputs):
+        nonlocal chosen
+        try:
+            return chosen(*inputs)
+        except RuntimeError as error:
+            if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                raise
+            said = line_of(error)[:200]
+        warnings.warn(f"torch cannot compile this attack, which runs uncompiled: {said}", stacklevel=2)
+        chosen = function
+        return function(*inputs)
+
+    return run
 
 
 def keep_compiled() -> None:

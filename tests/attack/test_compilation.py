@@ -65,6 +65,23 @@ def test_without_a_compiler_it_stays_eager_and_says_so(monkeypatch):
     assert len(said) == 1
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler on this machine")
+def test_what_torch_cannot_compile_runs_as_it_is_and_says_so_once(cache):
+    def refuses(graph, inputs):
+        raise NotImplementedError("not this one")
+
+    def function(x):
+        return x.sin() + 1
+
+    run = compilation.where_it_compiles(function, torch.compile(function, backend=refuses))
+    with pytest.warns(UserWarning, match="torch cannot compile this attack.*not this one") as said:
+        assert all(torch.equal(run(torch.zeros(2)), torch.ones(2)) for _ in range(2))
+    assert len(said) == 1
+    fails = compilation.where_it_compiles(function, lambda x: x @ x)
+    with pytest.raises(RuntimeError, match="mat"):
+        fails(torch.zeros(2, 3))
+
+
 def test_graphs_need_a_gpu(lenet):
     with pytest.raises(ConfigError, match="'graphs' needs a GPU, the model is on cpu"):
         fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 1, compile="graphs")

@@ -11,7 +11,8 @@ from torchvision.models import VisionTransformer, mobilenet_v3_small, resnet18
 
 import fldrep
 from fldrep.errors import ConfigError
-from fldrep.models.updates import LocalSteps, cosine_distance
+from fldrep.models.face import clients_of, with_inner_names, with_own_names
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, LocalSteps, cosine_distance
 
 SIZE, CLASSES = 16, 5
 
@@ -288,6 +289,22 @@ def test_other_attacks_take_it_too(attack, plain):
     assert found.images.isfinite().all()
     if attack == "idlg":
         assert found.labels_found[:, 0].tolist() == plain.labels.tolist()
+
+
+@pytest.mark.parametrize("prune", ["gradient", "representation"])
+def test_a_defense_behind_the_face_sees_the_names_that_all_networks_have(prune, plain):
+    taken, images, labels = clients_of(plain.model, plain.images, plain.labels)
+    update = fldrep.client_update(plain.model, plain.images, plain.labels)
+    inside = with_inner_names(taken, update)
+    assert list(inside)[-2:] == [HEAD_WEIGHT, HEAD_BIAS]
+    assert list(with_own_names(taken, inside)) == list(update)
+    client = {"model": taken, "images": images, "labels": labels}
+    shared = with_own_names(taken, fldrep.defend(inside, "soteria", rate=0.5, prune=prune, **client))
+    assert list(shared) == list(update)
+    assert shared.defended == "head"
+    kept = fldrep.column_mask(plain.model, plain.images, 0.5)
+    assert torch.equal((shared["fc.weight"] != 0).any(1), kept & (update["fc.weight"] != 0).any(1))
+    assert torch.equal(shared["conv.weight"], update["conv.weight"]) == (prune == "gradient")
 
 
 # ---- a chain of layers
