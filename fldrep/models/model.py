@@ -86,7 +86,7 @@ def network_of(
     order, as `init` says.
     Errors: `UnknownName` for the architecture; `ConfigError` where it does not take such images or lacks a last layer.
     """
-    from fldrep.models.wrapping import as_model  # which builds on this module
+    from fldrep.models.wrapping import wrap  # which builds on this module
 
     name = settings.architecture
     build, initialise = registry.value("model", name), named("initialisation", settings.init, INITIALISATIONS)
@@ -98,7 +98,7 @@ def network_of(
             told = line_of(error)
             raise ConfigError(f"model {name!r} does not take images of shape {tuple(shape)}: {told}") from None
         try:
-            model = as_model(made, shape).to(dtype)
+            model = wrap(made, shape).to(dtype)
         except ConfigError as error:
             raise ConfigError(f"model {name!r}: {error}") from None
     if model.head.out_features != classes:

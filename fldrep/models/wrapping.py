@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from fldrep.arguments import check_module, check_shape, check_text, line_of
+from fldrep.arguments import check_module, check_one_of, check_shape, check_text, line_of
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model, Shape
 
@@ -39,9 +39,7 @@ def wrap(module: nn.Module, shape: Shape, head: str | None = None) -> Model:
     check_module(module, "module")
     shape = check_shape(shape)
     if isinstance(module, Model):
-        made = copy.copy(as_model(module, shape))
-        made.shape = shape
-        return made
+        return _for_shape(as_model(module, shape), shape, head)
     network = _sharing_copy(module)
     images = _random_images(network, shape)
     with evaluating(network):
@@ -71,6 +69,17 @@ def as_model(module: nn.Module, shape: Shape | None = None) -> Model:
         with evaluating(module):
             _run(module, _random_images(module, shape), shape)
     return module
+
+
+def _for_shape(model: Model, shape: Shape, head: str | None) -> Model:
+    """A model that says it takes images of a shape."""
+    if head is not None:
+        check_one_of("head", head, ("head",))
+    if model.shape == shape:
+        return model
+    made = copy.copy(model)
+    made.shape = shape
+    return made
 
 
 class Wrapped(Model):

@@ -12,6 +12,7 @@ from torchvision.models import VisionTransformer, mobilenet_v3_small, resnet18
 import fldrep
 from fldrep.errors import ConfigError
 from fldrep.models.face import clients_of, with_inner_names, with_own_names
+from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, LocalSteps, cosine_distance
 
 SIZE, CLASSES = 16, 5
@@ -364,7 +365,20 @@ def test_a_wrapped_network_is_taken_wherever_a_built_one_is(plain):
     again = fldrep.reconstruct(plain.model, update, plain.labels, "gs", 2, shape=plain.shape)
     assert torch.equal(found.images, again.images)
     assert torch.equal(fldrep.feature_scores(wrapped, plain.images), fldrep.feature_scores(plain.model, plain.images))
-    assert fldrep.wrap(wrapped, plain.shape).own_names() == wrapped.own_names()
+    assert fldrep.wrap(wrapped, plain.shape) is wrapped
+
+
+def test_a_model_without_a_shape_gets_one_by_wrap():
+    built = fldrep.build_model("lenet", (3, SIZE, SIZE), CLASSES)
+    bare = Model(built.body, built.head)
+    said = fldrep.wrap(bare, (3, SIZE, SIZE), head="head")
+    assert said.shape == (3, SIZE, SIZE)
+    assert bare.shape is None
+    assert said.head is built.head
+    with pytest.raises(ConfigError, match="head: 'fc': expected 'head'"):
+        fldrep.wrap(bare, (3, SIZE, SIZE), head="fc")
+    with pytest.raises(ConfigError, match=r"does not take images of shape \(3, 8, 8\), it was built for \(3, 16, 16\)"):
+        fldrep.wrap(built, (3, 8, 8))
 
 
 def test_a_wrapped_network_shares_the_weights_of_its_module(plain):

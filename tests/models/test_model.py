@@ -259,7 +259,7 @@ def test_its_settings_are_those_of_the_config(added):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("return 3", "model 'odd': model: 3: expected a torch.nn.Module"),
+        ("return 3", "model 'odd': module: 3: expected a torch.nn.Module"),
         ("return nn.Conv2d(3, 4, 3)", "model 'odd': network Conv2d calls no nn.Linear"),
         ("return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))", "'odd' gives 7 logits where 10 classes"),
         ("return nn.Sequential(nn.Flatten(), nn.Linear(5, classes))", r"'odd': .* does not take images of shape"),
