@@ -10,7 +10,7 @@ def publish_command(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="a config file whose results are there, or a folder of evidence; with --again, names of published folders"
+            help="a config file with results, or a folder of evidence; with --again, names of published folders"
         ),
     ] = None,
     again: Annotated[

@@ -52,15 +52,14 @@ def kind_of(folder: Path) -> Kind:
 def publish(source: Path, root: Path, out: Path, commit: str | None = None) -> Path:
     """Publish what a path names, in the place of what is there; returns the folder written.
 
-    Args: source: a config file whose results lie under `root`, or a folder of evidence; commit: what made the results, where they do not tell.
+    Args: source: a config file whose results lie under `root`, or a folder of evidence; commit: what made the results,
+    where they do not tell.
     Errors: `DataError` where the path is nothing that can be published, and those of its kind.
     """
     for kind in KINDS:
         if kind.takes(source):
             return kind.publish(source, root, out, commit)
-    raise DataError(
-        f"{source}: a folder of nothing that can be published; a config file or a folder of evidence is expected"
-    )
+    raise DataError(f"{source}: nothing that can be published; a config file or a folder of evidence is expected")
 
 
 def publish_again(names: Sequence[str], out: Path) -> Iterator[str]:
