@@ -74,7 +74,7 @@ def test_the_same_call_gives_the_same_result_and_leaves_the_global_state_alone()
         (lambda model, update: fldrep.reconstruct(model, update, attack="gsx"), "unknown attack 'gsx'; known: dlg"),
         (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), iterations=-1), "iterations"),
         (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), history=3), "history"),
-        (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), attack="gs-drop"), "defen"),
+        (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), attack="gs-drop"), "gs-drop"),
         (lambda model, update: fldrep.feature_scores(model, torch.zeros(1, 3, 32, 32), rule="l2"), "'l2'"),
         (lambda model, update: fldrep.build_model("alexnet"), "unknown model 'alexnet'"),
     ],

@@ -201,7 +201,7 @@ CONTRADICTIONS = [
     (
         "grid/1/defenses",
         ["compression"],
-        "grid.1..attacks: 'drop' needs .* last layer alone, but .*'compression'",
+        "grid.1..attacks: 'drop' needs .* last layer alone, .*'compression'",
     ),
     ("grid/0/theory", ["certificate"], "grid.0..theory: certificate is of a pruned representation, but 'none' prunes"),
     ("grid/1/attacks", [], "grid.1..theory: certificate judges what attacks find, but attacks is empty"),
@@ -275,7 +275,7 @@ def adaptive(defense: str, attack: str, update: str = "single") -> dict:
         (("gaussian", "scaled"), "'scaled' needs .* clipped, but defense 'gaussian' does not clip"),
         (
             ("soteria", "pruned"),
-            "'pruned' needs a client that prunes its representation, but .*'soteria' does not",
+            "'pruned' needs a client that prunes .*, but defense 'soteria' does not",
         ),
         (("anew", "pruned", "steps"), "'pruned' needs one gradient.* update 'steps' is of 2 local steps"),
         (("soteria", "r", "two"), "'r' needs one image an update, but update 'two' holds 2 images"),

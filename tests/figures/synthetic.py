@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fldrep.config.presets import variant_of
 from fldrep.storage.gallery import gallery_key, original_key
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.training import TRAINING
@@ -63,6 +64,7 @@ def _attack_row(rng, setting, seed, attack, defense, target, restart, share) -> 
         "dataset": dataset, "model": model, "partition": partition, "round": round, "seed": seed, "defense": defense,
         **dict(zip(("update_kind", "images_per_update", "local_steps"), update or ("single", 1, 1), strict=True)),
         "match": 0, "method": method, "rule": rule, "rate": rate, "std": std, "attack": attack, "preset": attack,
+        "variant_of": " ".join(variant_of(attack)), "member": "",
         "label_strategy": "optimised" if attack == "dlg" else "known", "block": target // 8, "target": target,
         "restart": restart, "is_best_restart": restart == 0, "client": target, "index": 10 * target,
         "label": target % 10,

@@ -156,9 +156,9 @@ def test_the_file_tells_units_and_meanings_to_any_reader(tmp_path, table):
 
 def test_the_attack_table_names_what_identifies_a_row_and_what_judges_it():
     identity = {"dataset", "model", "partition", "defense", "rule", "rate", "round", "attack", "label_strategy", "seed"}
-    identity |= {"target", "restart", "is_best_restart"}
+    identity |= {"target", "restart", "preset", "variant_of", "is_best_restart"}
     outcome = {"gradient_distance", "iterations", "diverged", "recovered", "label", "label_found", "judged_by"}
-    outcome |= {"live_pruned", "norm2_removed", "runtime_s", "device", "problems_at_once", "code"}
+    outcome |= {"live_pruned", "norm2_removed", "runtime_s", "device", "problems_at_once", "member", "code"}
     lines = {f"{prefix}{metric}" for prefix in ("", "grey_", "class_mean_") for metric in METRICS}
     assert identity | outcome | lines <= set(ATTACKS.names)
 
