@@ -30,7 +30,7 @@ from fldrep.storage import places
 from fldrep.storage.cache import share_cache
 from snakemake.exceptions import WorkflowError
 
-# Files given on the command line, or named in a Snakefile.
+# Files given on the command line, and those named in a Snakefile, an importer's included.
 CONFIG_FILES = [
     Path(path) for path in (*workflow.overwrite_configfiles, *workflow.configfiles)
 ]
@@ -164,21 +164,29 @@ def data_files(wildcards):
     return files_digest(CONFIG.data, wildcards.dataset)
 
 
-def rebuild_command(path):
-    """What makes a file again, as typed in the workflow's folder."""
-    given = workflow.overwrite_configfiles or workflow.configfiles
-    files = [shown_path(Path(one).resolve()) for one in given]
-    target = workflow.modifier.modify_path(path)
-    words = ["snakemake", "--cores", "all", target, "--configfile", *files]
-    return f"{shlex.join(words)} {as_arguments(GIVEN)}".strip()
-
-
 def shown_path(path):
     """A path inside the workflow's folder or the working directory; of one elsewhere, the name, as it may be private."""
     for folder in (PACKAGE.parent, Path.cwd()):
-        if path.is_relative_to(folder):
-            return str(path.relative_to(folder))
+        if path.resolve().is_relative_to(folder):
+            return str(path.resolve().relative_to(folder))
     return path.name
+
+
+# What makes the claims again, as typed in the workflow's folder; a module's files may have a prefix.
+REBUILD_CLAIMS = " ".join(
+    [
+        shlex.join(
+            ["snakemake", "--cores", "all", workflow.modifier.modify_path(CLAIMS)]
+        ),
+        shlex.join(
+            [
+                "--configfile",
+                *map(shown_path, workflow.overwrite_configfiles or CONFIG_FILES),
+            ]
+        ),
+        as_arguments(GIVEN),
+    ]
+).strip()
 
 
 def gpus_wanted(wildcards):

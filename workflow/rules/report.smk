@@ -14,7 +14,7 @@ rule claims:
         runtime=20,
     params:
         settings=settings_of("claims"),
-        command=lambda wildcards: rebuild_command(CLAIMS),
+        command=lambda wildcards: REBUILD_CLAIMS,
         text=text_digest(TEMPLATES),
         code=code_of("claims"),
         plugins=plugin_words,

@@ -1,0 +1,47 @@
+"""`snakemake --report` after a finished run: every figure with its own sentences."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fldrep.config.reading import read_config
+from fldrep.figures import figures_of
+
+TINY = Path(__file__).with_name("tiny.yaml")
+CAPTIONS = Path(__file__).parents[2] / "workflow/report"
+
+
+@pytest.fixture(scope="module")
+def reports(snakemake, finished, tmp_path_factory):
+    """The report as one page and as an archive."""
+    folder, found = tmp_path_factory.mktemp("reports"), {}
+    for name in ("report.html", "report.zip"):
+        given = ("--report", folder / name, "--configfile", TINY)
+        done = snakemake(*given, folder=finished.folder, source=finished.source)
+        assert done.code == 0, done.text[-3000:]
+        found[name] = folder / name
+    return found
+
+
+def words(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text)
+
+
+def test_the_page_holds_every_figure_and_page_with_its_caption(reports):
+    text = reports["report.html"].read_text()
+    for name in (*(f"{figure}.png" for figure in figures_of(read_config(TINY))), "claims.html", "report.html"):
+        assert name in text, name
+    said = words(re.sub(r"<[^>]+>|\\n|&\w+;", " ", text))
+    for name in (*figures_of(read_config(TINY)), "claims", "report"):
+        first = words((CAPTIONS / f"{name}.rst").read_text().split(".")[0])[:60].strip()
+        assert first in said, f"{name}: {first}"
+    assert "snakemake.params" not in text
+
+
+def test_the_archive_holds_the_files_themselves(reports, finished):
+    with zipfile.ZipFile(reports["report.zip"]) as archive:
+        held = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    for figure in figures_of(read_config(TINY)):
+        assert held[f"{figure}.png"] == (finished.folder / f"reports/tiny/figures/{figure}.png").read_bytes()
