@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.measuring import images, network, seconds
 from benchmarks.twins import norms_by_loop
-from fldrep.defenses.jacobian import feature_norms, features_and_norms
 from fldrep.defenses.soteria.masks import mask_agreement, masks_of
 from fldrep.defenses.soteria.rules import feature_scores
+from fldrep.derivatives.jacobian import feature_norms, features_and_norms
 
 WORDS = {"lenet": "LeNet", "convnet-16": "ConvNet-16", "convnet-64": "ConvNet-64"}
 # estimator, network, times faster than the loop that it must be, features that the loop is timed on

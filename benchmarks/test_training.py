@@ -12,8 +12,8 @@ from fldrep.config.data import DataSettings
 from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.data.datasets import load_arrays
-from fldrep.defenses.jacobian import features_and_norms
 from fldrep.defenses.soteria.masks import mask_agreement, masks_of
+from fldrep.derivatives.jacobian import features_and_norms
 from fldrep.errors import DataError
 from fldrep.models.model import build_model
 from fldrep.models.normalisation import normalisation_for

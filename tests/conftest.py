@@ -16,8 +16,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from fldrep import registry
+from fldrep.models.model import Model
 from fldrep.plan.jobs import JOBS, flag
 from fldrep.storage.tensors import read_tensors
 
@@ -278,3 +280,32 @@ def plug_in(tmp_path):
     for name in set(sys.modules) - modules:
         if name.startswith("fldrep_plugin_"):
             del sys.modules[name]
+
+
+def network(*layers: nn.Module, shape=(3, 9, 9), classes=4, seed=0) -> Model:
+    """A float64 network with a body of these layers, batch norm statistics and weights away from their defaults."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = nn.Sequential(*layers)
+        for tensor in body.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.uniform_(-0.5, 0.5)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_var.uniform_(0.5, 2)
+        body.double().eval()
+        features = body(torch.zeros(1, *shape).double()).shape[1]
+        return Model(body, nn.Linear(features, classes).double()).eval()
+
+
+@pytest.fixture
+def make_network():
+    return network
+
+
+@pytest.fixture
+def draw_images():
+    def draw(count=2, shape=(3, 9, 9), seed=1):
+        return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    return draw

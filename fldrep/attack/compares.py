@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fldrep import registry
 from fldrep.attack.differentiated import differentiated
-from fldrep.attack.pullback import Gradient
 from fldrep.config.attacks import AttackSettings
 from fldrep.config.entries import keywords_of
+from fldrep.derivatives.pullback import Gradient
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 Objective = Callable[[Gradient, Gradient], tuple[Tensor, dict[str, Tensor]] | Tensor]

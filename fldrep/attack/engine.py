@@ -12,13 +12,13 @@ from fldrep import registry
 from fldrep.attack.chunks import Numbers, in_chunks, progress_bar
 from fldrep.attack.compares import Comparison, Observed
 from fldrep.attack.labels import labels_for
-from fldrep.attack.layerwise import layerwise
 from fldrep.attack.observation import Observation
 from fldrep.attack.problem import Outcome, Problems, Progress
-from fldrep.attack.pullback import GradientMap, by_autodiff
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
 from fldrep.config.attacks import AttackSettings, evaluations_of, weights_of
+from fldrep.derivatives.layerwise import layerwise
+from fldrep.derivatives.pullback import GradientMap, by_autodiff
 from fldrep.machine.compilation import Compile, as_it_is, compiler
 from fldrep.machine.memory import fitting_chunk
 from fldrep.models.model import Model

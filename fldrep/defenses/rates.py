@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from fldrep.defenses.jacobian import fixed_statistics, live_features
+from fldrep.derivatives.jacobian import live_features
+from fldrep.derivatives.network import fixed_statistics
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT, Update, as_batches
 

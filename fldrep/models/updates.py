@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from fldrep.config.updates import UpdateSettings
 from fldrep.errors import ConfigError
+from fldrep.functional import functional_call
 from fldrep.models.model import Model
 
 HEAD_WEIGHT = "head.weight"

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
 
 from fldrep.arguments import check_module, check_one_of, check_shape, check_text, line_of
 from fldrep.errors import ConfigError
+from fldrep.functional import differentiable
 from fldrep.models.model import Model, Shape
 
 # What a network's own code may raise where it is given an image of a shape it does not take, or where it is copied.
@@ -97,30 +95,6 @@ class Wrapped(Model):
     def own_names(self) -> dict[str, str]:
         """What the network calls each parameter, in its order, and what it is called here."""
         return dict(self.names)
-
-
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Torch computes by operations that it can differentiate in every way, and twice.
-
-    Any mode of functions, such as `ByFormula`, also keeps attention off its fast path, which has no derivatives.
-    """
-    with sdpa_kernel(SDPBackend.MATH), ByFormula():
-        yield
-
-
-class ByFormula(TorchFunctionMode):
-    """Replaces functions of torch that it cannot differentiate twice by formulas."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: D105
-        return FORMULAS.get(func, func)(*args, **(kwargs or {}))
-
-
-def _hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
-    return functional.relu6(x + 3) / 6
-
-
-FORMULAS = {functional.hardsigmoid: _hardsigmoid}
 
 
 class Headless(nn.Module):

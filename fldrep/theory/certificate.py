@@ -27,9 +27,10 @@ image at all has the representation r' (r' = 0 is none that a sigmoid gives, say
 import torch
 from torch import Tensor
 
+from fldrep.derivatives.lanczos import jacobian_norms
+from fldrep.derivatives.lipschitz import lipschitz_bound
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model
-from fldrep.theory.lipschitz import jacobian_norms, lipschitz_bound
 
 # f(X') counts as r' where it is this close, relative to ||r - r'||.
 PREMISE = 0.01

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from fldrep.models.model import Model, build_model
 
@@ -25,35 +24,6 @@ def golden_case(request, golden):
     model.load_state_dict({k.removeprefix("state/"): torch.tensor(v) for k, v in golden.items() if k[:6] == "state/"})
     images = torch.tensor(golden["images"]).permute(0, 3, 1, 2).to(request.param) / 255
     return model, images, torch.tensor(golden["labels"]), golden
-
-
-def network(*layers: nn.Module, shape=(3, 9, 9), classes=4, seed=0) -> Model:
-    """A float64 network with a body of these layers, batch norm statistics and weights away from their defaults."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        body = nn.Sequential(*layers)
-        for tensor in body.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(-0.5, 0.5)
-        for module in body.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_var.uniform_(0.5, 2)
-        body.double().eval()
-        features = body(torch.zeros(1, *shape).double()).shape[1]
-        return Model(body, nn.Linear(features, classes).double()).eval()
-
-
-@pytest.fixture
-def make_network():
-    return network
-
-
-@pytest.fixture
-def draw_images():
-    def draw(count=2, shape=(3, 9, 9), seed=1):
-        return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-    return draw
 
 
 @pytest.fixture

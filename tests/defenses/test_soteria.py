@@ -9,12 +9,12 @@ from torch import nn
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
-from fldrep.defenses.inverse import column_norms_of_inverse
-from fldrep.defenses.jacobian import feature_norms, full_jacobian
 from fldrep.defenses.percentile import percentile
 from fldrep.defenses.rates import effective_rates, rates_of_update
 from fldrep.defenses.soteria.masks import column_mask, masks_of, training_mask, update_masks
 from fldrep.defenses.soteria.rules import RULES, feature_scores, rank_features
+from fldrep.derivatives.jacobian import feature_norms, full_jacobian
+from fldrep.derivatives.pseudoinverse import column_norms_of_inverse
 from fldrep.errors import ConfigError
 from fldrep.models.updates import LocalSteps, client_update
 

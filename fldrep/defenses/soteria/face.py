@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fldrep.arguments import check_one_of, check_share, check_whole, refuse
-from fldrep.defenses.jacobian import ESTIMATORS
 from fldrep.defenses.soteria import masks, rules
+from fldrep.derivatives.jacobian import ESTIMATORS
 from fldrep.errors import ConfigError, named
 from fldrep.models.face import clients_of
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.defenses.inverse import column_norms_of_inverse
-from fldrep.defenses.jacobian import features_and_norms, fixed_statistics, full_jacobian
 from fldrep.defenses.percentile import percentile
+from fldrep.derivatives.jacobian import features_and_norms, full_jacobian
+from fldrep.derivatives.network import fixed_statistics
+from fldrep.derivatives.pseudoinverse import column_norms_of_inverse
 from fldrep.errors import named
 from fldrep.models.model import Model
 from fldrep.models.updates import require_fixed_statistics

@@ -3,11 +3,15 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from fldrep.defenses.jacobian import feature_norms, features_and_norms, full_jacobian, live_features
-from fldrep.defenses.rows import layers_of, phase_kernels, windowed_rows
-from fldrep.defenses.variance import propagate
+from fldrep.derivatives.jacobian import feature_norms, features_and_norms, full_jacobian, live_features
+from fldrep.derivatives.layer import NoRule, layer_of
+from fldrep.derivatives.layerwise import layerwise
+from fldrep.derivatives.phases import phase_kernels
+from fldrep.derivatives.rows import windowed_rows
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.models.model import build_model
+from fldrep.models.model import Model, build_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:network .* no rule for")
 
 # Bodies that are pulled back through windows: every stride, padding, kernel and pool that moves a window's corner.
 WINDOWED = {
@@ -40,10 +44,8 @@ WINDOWED = {
         *(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
     ],
     "nested": [nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity()), nn.Sequential(nn.ReLU(), nn.Flatten())],
-}
-# Bodies left to automatic differentiation.
-OTHER = {
     "linear": [nn.Flatten(), nn.Linear(243, 20), nn.ReLU(), nn.Linear(20, 9)],
+    "linear-behind-maps": [nn.Conv2d(3, 4, 3, 2), nn.Sigmoid(), nn.Flatten(), nn.Linear(64, 9), nn.Tanh()],
     "average": [
         nn.Conv2d(3, 6, 3),
         nn.ReLU(),
@@ -52,10 +54,21 @@ OTHER = {
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     ],
+    "average-overlap": [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AvgPool2d(3, 2), nn.Conv2d(4, 5, 2), nn.Tanh(), nn.Flatten()],
+    "residual": [BasicBlock(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+    "residual-stride": [
+        nn.Conv2d(3, 4, 3),
+        BasicBlock(4, 6, 2, nn.Sequential(nn.Conv2d(4, 6, 1, 2), nn.BatchNorm2d(6))),
+        nn.Flatten(),
+    ],
+}
+# Bodies left to automatic differentiation.
+OTHER = {
     "grouped": [nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.Flatten()],
     "dilated": [nn.Conv2d(3, 4, 3, dilation=2), nn.ReLU(), nn.Flatten()],
     "uneven-stride": [nn.Conv2d(3, 4, 3, (1, 2)), nn.Flatten()],
-    "residual": [BasicBlock(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+    "uneven-average": [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(4), nn.Flatten()],
+    "group-norm": [nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.GELU(), nn.Flatten()],
 }
 BODIES = WINDOWED | OTHER
 
@@ -66,8 +79,13 @@ def any_network(request, make_network):
 
 
 def test_bodies_take_the_path_they_are_listed_under(make_network):
-    windowed = {name for name, layers in BODIES.items() if layers_of(make_network(*layers).body) is not None}
-    assert windowed == set(WINDOWED)
+    def is_windowed(layers) -> bool:
+        try:
+            return bool(layer_of(make_network(*layers).body).rows(torch.zeros(1, 3, 9, 9).double()))
+        except NoRule:
+            return False
+
+    assert {name for name, layers in BODIES.items() if is_windowed(layers)} == set(WINDOWED)
 
 
 def test_exact_norms_equal_a_backward_pass_a_feature(any_network, draw_images, backward_norms):
@@ -108,14 +126,14 @@ def test_an_image_does_not_depend_on_its_neighbours_nor_on_the_chunk(name, make_
 
 @pytest.mark.parametrize("cell", [1, 2, 3, 100])
 def test_windows_shared_by_neighbours_change_nothing(cell, make_network, draw_images, backward_norms, monkeypatch):
-    monkeypatch.setattr("fldrep.defenses.rows._cell", lambda *_: cell)
+    monkeypatch.setattr("fldrep.derivatives.rows._cell", lambda *_: cell)
     model, images = make_network(*BODIES["pool-inside"]), draw_images()
     torch.testing.assert_close(feature_norms(model, images), backward_norms(model, images))
 
 
 def test_rows_of_dead_features_are_not_computed(make_network, draw_images):
     model, images = make_network(*BODIES["nested"]), draw_images()
-    features, rows = windowed_rows(layers_of(model.body), images)
+    features, rows = windowed_rows(layer_of(model.body), images)
     computed = torch.zeros_like(features, dtype=torch.bool)
     for image, feature, _ in rows:
         computed[image, feature] = True
@@ -190,43 +208,14 @@ def test_sketch_is_seeded_and_does_not_depend_on_neighbours_nor_on_the_chunk(mak
 
 # Variance propagation -------------------------------------------------------------------------------------------------
 
-MODULES = {
-    "conv": nn.Conv2d(3, 4, 3, 2, 1),
-    "grouped conv": nn.Conv2d(3, 6, 3, groups=3, dilation=2),
-    "batch norm": nn.BatchNorm2d(3),
-    "plain batch norm": nn.BatchNorm2d(3, affine=False),
-    "sigmoid": nn.Sigmoid(),
-    "tanh": nn.Tanh(),
-    "relu": nn.ReLU(),
-    "leaky relu": nn.LeakyReLU(0.2),
-    "max pool": nn.MaxPool2d(3),
-    "overlapping max pool": nn.MaxPool2d(3, 2, 1),
-    "average pool": nn.AvgPool2d((2, 3)),
-    "adaptive average pool": nn.AdaptiveAvgPool2d((2, 3)),
-    "flatten and linear": nn.Sequential(nn.Flatten(), nn.Linear(108, 5)),
-    "identity": nn.Identity(),
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_variance_behind_one_module_is_the_squared_jacobian_times_the_variance_in_front(
-    name, make_network, draw_images
-):
-    module = make_network(MODULES[name], nn.Flatten(), shape=(3, 6, 6)).body[0]
-    image, variance = draw_images(2, (3, 6, 6))[:1], draw_images(2, (3, 6, 6))[1:].square()
-    values, found = propagate(module, (image, variance))
-    jacobian = torch.autograd.functional.jacobian(module, image).reshape(values.numel(), -1)
-    torch.testing.assert_close(values, module(image))
-    torch.testing.assert_close(found.flatten(), jacobian.square() @ variance.flatten())
-
 
 def test_variances_of_a_residual_blocks_branches_add(make_network, draw_images):
     skip = nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.BatchNorm2d(4))
     block = make_network(BasicBlock(3, 4, 2, skip), nn.Flatten(), seed=1).body[0]
     image = draw_images(3)
-    values, found = propagate(block, (image, torch.ones_like(image)))
+    values, found = layer_of(block).variance(image, torch.ones_like(image))
     branch = nn.Sequential(block.conv1, block.bn1, block.relu, block.conv2, block.bn2)
-    parts = [propagate(part, (image, torch.ones_like(image)))[1] for part in (branch, block.downsample)]
+    parts = [layer_of(part).variance(image, torch.ones_like(image))[1] for part in (branch, block.downsample)]
     assert 0.1 < (values > 0).double().mean() < 0.9
     torch.testing.assert_close(values, block(image))
     torch.testing.assert_close(found, (parts[0] + parts[1]) * (values > 0))
@@ -237,19 +226,38 @@ def test_variance_is_exact_behind_one_linear_layer(make_network, draw_images):
     torch.testing.assert_close(feature_norms(model, images, "variance"), feature_norms(model, images))
 
 
-def test_variance_names_a_module_it_has_no_rule_for(make_network, draw_images):
-    model = make_network(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten())
-    with pytest.raises(ConfigError, match=r"no rule for module Softplus; known: .*Conv2d"):
-        feature_norms(model, draw_images(), "variance")
-
-
 @pytest.mark.parametrize(
     "module",
-    [nn.AvgPool2d(2, padding=1), nn.AdaptiveAvgPool2d(5), nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")],
+    [
+        nn.Softplus(),
+        nn.AvgPool2d(2, padding=1),
+        nn.AdaptiveAvgPool2d(5),
+        nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"),
+    ],
 )
-def test_variance_refuses_what_it_would_get_wrong(module, make_network, draw_images):
-    with pytest.raises(ConfigError, match=f"variance propagation.*{type(module).__name__}"):
-        feature_norms(make_network(module, nn.Flatten()), draw_images(), "variance")
+def test_variance_is_the_sketch_where_a_module_has_no_rule_and_says_so_once(module, make_network, draw_images):
+    model, images = make_network(module, nn.Flatten()), draw_images()
+    with pytest.warns(UserWarning, match=f"Model: no rule for .*{type(module).__name__}.*by `jvp` instead") as said:
+        found = [feature_norms(model, images, "variance") for _ in range(2)]
+    assert len(said) == 1
+    assert torch.equal(found[0], feature_norms(model, images, "jvp"))
+
+
+def test_batch_norm_that_mixes_the_images_of_a_batch_is_refused(make_network, draw_images):
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
+    model = Model(body, nn.Linear(196, 4)).double()
+    for how in ("exact", "jvp", "variance"):
+        with pytest.raises(ConfigError, match=r"batch norm 'body\.1' has no running statistics"):
+            feature_norms(model, draw_images(), how)
+
+
+def test_dropout_is_still_while_it_is_differentiated(make_network, draw_images):
+    model = make_network(nn.Conv2d(3, 4, 3), nn.Dropout(0.9), nn.Flatten()).train()
+    expected = feature_norms(make_network(nn.Conv2d(3, 4, 3), nn.Flatten()), draw_images())
+    torch.testing.assert_close(feature_norms(model, draw_images()), expected)
+    assert model.body[1].training
+    assert layerwise(model, (3, 9, 9)) is None
+    assert layerwise(model.eval(), (3, 9, 9))
 
 
 @pytest.mark.parametrize(("name", "init"), [("lenet", "uniform"), ("convnet", "default")])

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.defenses.jacobian import full_jacobian
-from fldrep.models.model import Model
+from fldrep.derivatives.jacobian import full_jacobian
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Conditioning:
     condition: float
 
 
-def inverse_column_norms(model: Model, image: Tensor) -> tuple[Tensor, Conditioning]:
+def inverse_column_norms(model, image: Tensor) -> tuple[Tensor, Conditioning]:
     """||column i of the pseudo-inverse of dr/dX||, 0 for dead features. Shape: (C, H, W) -> (F,) float64."""
     return column_norms_of_inverse(full_jacobian(model, image))
 

@@ -5,58 +5,47 @@ one pass that ignores correlations. Batch norm uses its running statistics throu
 README in this folder says what each costs and how well it agrees with the exact one.
 """
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 
-from fldrep.defenses.rows import Patches, Row, layers_of, windowed_rows
-from fldrep.defenses.variance import features_and_variances
+from fldrep.derivatives.autodiff import pushed
+from fldrep.derivatives.layer import NoRule
+from fldrep.derivatives.network import Network, fixed_statistics
+from fldrep.derivatives.rows import Patches, Row, windowed_rows
+from fldrep.derivatives.trust import exact_copy, rules_of, tell_once
+from fldrep.derivatives.variance import features_and_variances
 from fldrep.errors import named
-from fldrep.models.model import Model
+from fldrep.functional import differentiable
 
 
-@contextmanager
-def fixed_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norm uses its running statistics inside the block, and is left as it was."""
-    training = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    for module in training:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.train()
-
-
-def feature_norms(model: Model, images: Tensor, how: str = "exact", **options) -> Tensor:
+def feature_norms(model, images: Tensor, how: str = "exact", **options) -> Tensor:
     """||dr_i/dX||_2 of every feature of every image. Shape: (N, C, H, W) -> (N, F).
 
-    Args: how: `exact` (option `chunk`), `jvp` (options `directions`, `generator`, `chunk`), or `variance`.
-    Errors: `UnknownName` for another `how`; `ConfigError` where `variance` meets a module it has no rule for.
+    Args: how: `exact` (option `chunk`), `jvp` (options `directions`, `generator`, `chunk`), or `variance`, which is
+    `jvp` for a network that holds a layer it has no rule for, and says so once.
+    Errors: `UnknownName` for another `how`; `ConfigError` for batch norm without running statistics.
     """
     return features_and_norms(model, images, how, **options)[1]
 
 
-def features_and_norms(model: Model, images: Tensor, how: str = "exact", **options) -> tuple[Tensor, Tensor]:
+def features_and_norms(model, images: Tensor, how: str = "exact", **options) -> tuple[Tensor, Tensor]:
     """r and `feature_norms` in one pass, without recording gradients. Shape: (N, C, H, W) -> (N, F) twice."""
     with torch.no_grad(), fixed_statistics(model):
-        return named("estimator", how, ESTIMATORS)(model, images, **options)
+        return named("estimator", how, ESTIMATORS)(Network.of(model), images, **options)
 
 
-def live_features(model: Model, images: Tensor) -> Tensor:
+def live_features(model, images: Tensor) -> Tensor:
     """Whether ||dr_i/dX|| > 0, from one random direction. Shape: (N, C, H, W) -> (N, F) bool."""
     with torch.no_grad(), fixed_statistics(model):
-        return _pushed(model, images, _directions(images, 1, None))[1][0] != 0
+        return _pushed(Network.of(model), images, _directions(images, 1, None))[1][0] != 0
 
 
-def full_jacobian(model: Model, image: Tensor, chunk: int | None = None) -> Tensor:
+def full_jacobian(model, image: Tensor, chunk: int | None = None) -> Tensor:
     """dr/dX of one image in float64. Shape: (C, H, W) -> (F, C*H*W)."""
-    exact, image = copy.deepcopy(model).double(), image.double()
+    exact, image = exact_copy(Network.of(model)), image.double()
     with torch.no_grad(), fixed_statistics(exact):
         features, rows = _rows(exact, image.unsqueeze(0), chunk)
         jacobian = image.new_zeros(features.shape[1], *image.shape)
@@ -66,12 +55,12 @@ def full_jacobian(model: Model, image: Tensor, chunk: int | None = None) -> Tens
     return jacobian.flatten(1)
 
 
-# Estimators: (model, images, options) -> r and ||dr_i/dX||, (N, F) each ----------------------------------------------
+# Estimators: (network, images, options) -> r and ||dr_i/dX||, (N, F) each -------------------------------------------
 
 
-def _exact(model: Model, images: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+def _exact(network: Network, images: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """One vector-Jacobian product a feature, `chunk` of them at once (as many as fit the cache if not given)."""
-    features, rows = _rows(model, images, chunk)
+    features, rows = _rows(network, images, chunk)
     norms = torch.zeros_like(features)
     for image, feature, part in rows:
         norms[image, feature] = torch.linalg.vector_norm(part.values, dim=(1, 2, 3))
@@ -79,7 +68,7 @@ def _exact(model: Model, images: Tensor, chunk: int | None = None) -> tuple[Tens
 
 
 def _sketched(
-    model: Model, images: Tensor, directions: int = 32, generator: torch.Generator | None = None, chunk: int = 16
+    network: Network, images: Tensor, directions: int = 32, generator: torch.Generator | None = None, chunk: int = 16
 ) -> tuple[Tensor, Tensor]:
     """Root mean square of J v over random directions v ~ N(0, I), because E[(J v)_i^2] = ||J_i||^2.
 
@@ -87,13 +76,17 @@ def _sketched(
     an estimate does not depend on an image's neighbours; without a generator they are those of seed 0.
     """
     drawn = _directions(images, directions, generator)
-    parts = [_pushed(model, images, part) for part in drawn.split(chunk)]
+    parts = [_pushed(network, images, part) for part in drawn.split(chunk)]
     return parts[0][0], (sum(changes.square().sum(0) for _, changes in parts) / directions).sqrt()
 
 
-def _propagated(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
+def _propagated(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
     """A variance of 1 on every pixel, pushed through the network."""
-    features, variances = features_and_variances(model.body, images)
+    try:
+        features, variances = features_and_variances(network, images)
+    except NoRule as reason:
+        tell_once(network, reason, "norms are estimated by `jvp` instead of `variance`")
+        return _sketched(network, images)
     return features, variances.sqrt()
 
 
@@ -106,25 +99,27 @@ ESTIMATORS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
 # Rows and products of the Jacobian -----------------------------------------------------------------------------------
 
 
-def _rows(model: Model, images: Tensor, chunk: int | None) -> tuple[Tensor, Iterator[Row]]:
-    layers = layers_of(model.body)
-    if layers is None:
-        return _rows_by_autodiff(model, images, chunk or 64)
-    return windowed_rows(layers, images, chunk)
+def _rows(network: Network, images: Tensor, chunk: int | None) -> tuple[Tensor, Iterator[Row]]:
+    try:
+        return windowed_rows(rules_of(network, images.shape[1:]), images, chunk)
+    except NoRule as reason:
+        tell_once(network, reason)
+        return _rows_by_autodiff(network, images, chunk or 64)
 
 
-def _rows_by_autodiff(model: Model, images: Tensor, chunk: int) -> tuple[Tensor, Iterator[Row]]:
+def _rows_by_autodiff(network: Network, images: Tensor, chunk: int) -> tuple[Tensor, Iterator[Row]]:
     """Rows of any network, image by image; those of dead features are left out."""
 
     def rows() -> Iterator[Row]:
-        live = live_features(model, images)
+        live = live_features(network, images)
         for number, image in enumerate(images):
-            one, pull = vjp(lambda x: model.features(x.unsqueeze(0)).squeeze(0), image)
+            with differentiable():
+                one, pull = vjp(lambda x: network.represent(x.unsqueeze(0)).squeeze(0), image)
             for wanted in live[number].nonzero().squeeze(1).split(chunk):
                 one_hot = nn.functional.one_hot(wanted, len(one)).to(one.dtype)
                 yield torch.full_like(wanted, number), wanted, Patches(vmap(pull)(one_hot)[0], 0, 0, wanted)
 
-    return model.features(images), rows()
+    return network.represent(images), rows()
 
 
 def _directions(images: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
@@ -133,13 +128,10 @@ def _directions(images: Tensor, count: int, generator: torch.Generator | None) -
     return torch.randn(count, *images.shape[1:], generator=generator, dtype=images.dtype).to(images.device)
 
 
-def _pushed(model: Model, images: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def _pushed(network: Network, images: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """r and how it changes along each direction. Shapes: (N, C, H, W), (K, C, H, W) -> (N, F), (K, N, F)."""
 
     def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-        return jvp(model.features, (images,), (direction.expand_as(images),))
+        return pushed(network.represent, (images,), (direction.expand_as(images),))
 
-    with warnings.catch_warnings():  # torch's forward mode scripts its own rules when first used
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-        features, changes = vmap(push, out_dims=(None, 0))(directions)
-    return features, changes
+    return vmap(push, out_dims=(None, 0))(directions)

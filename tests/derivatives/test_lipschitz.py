@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fldrep.defenses.jacobian import full_jacobian
+from fldrep.derivatives import lipschitz
+from fldrep.derivatives.jacobian import full_jacobian
+from fldrep.derivatives.lanczos import jacobian_norms, unit
+from fldrep.derivatives.phases import largest_singular_value, phases_as_channels
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model, build_model
-from fldrep.theory import lipschitz
 
 
 def drawn(*shape, seed=0):
@@ -38,7 +40,7 @@ NETWORKS = [("lenet", {"init": "uniform"}), ("convnet", {"width": 3})]
 def test_jacobian_norms_are_the_largest_singular_values(name, options):
     model = build_model(name, (2, 9, 9), 3, dtype=torch.float64, **options).eval()
     images = drawn(3, 2, 9, 9)
-    found, directions = lipschitz.jacobian_norms(model, images, tolerance=1e-5)
+    found, directions = jacobian_norms(model, images, tolerance=1e-5)
     for image, value, direction in zip(images, found, directions, strict=True):
         jacobian = full_jacobian(model, image)
         assert float(value) == pytest.approx(norm(jacobian), rel=1e-8)
@@ -50,7 +52,7 @@ def test_few_steps_stay_below_and_more_come_closer():
     model = build_model("convnet", (1, 9, 9), 3, width=3, dtype=torch.float64).eval()
     image = drawn(1, 1, 9, 9)
     true = norm(full_jacobian(model, image[0]))
-    reached = [float(lipschitz.jacobian_norms(model, image, steps=steps, tolerance=0)[0]) for steps in (1, 2, 4, 8)]
+    reached = [float(jacobian_norms(model, image, steps=steps, tolerance=0)[0]) for steps in (1, 2, 4, 8)]
     assert reached == sorted(reached)
     assert reached[0] < reached[-1] <= true * (1 + 1e-12)
 
@@ -58,8 +60,8 @@ def test_few_steps_stay_below_and_more_come_closer():
 def test_an_image_does_not_depend_on_its_neighbours():
     model = build_model("lenet", (1, 8, 8), 3, init="uniform", dtype=torch.float64)
     images = drawn(3, 1, 8, 8)
-    together = lipschitz.jacobian_norms(model, images, tolerance=1e-6)[0]
-    alone = torch.cat([lipschitz.jacobian_norms(model, image[None], tolerance=1e-6)[0] for image in images])
+    together = jacobian_norms(model, images, tolerance=1e-6)[0]
+    alone = torch.cat([jacobian_norms(model, image[None], tolerance=1e-6)[0] for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=0)
 
 
@@ -67,7 +69,7 @@ def test_an_image_does_not_depend_on_its_neighbours():
 def test_a_direction_of_any_size_is_scaled_to_norm_one(size):
     """In float32 the squares of the outer ones are 0 or infinite."""
     direction = torch.tensor([[3.0, 0.0, -4.0]]) * size
-    found = lipschitz.unit(direction)
+    found = unit(direction)
     expected = torch.tensor([[0.6, 0.0, -0.8]]) if size > 1e-40 else torch.zeros(1, 3)
     torch.testing.assert_close(found, expected)
 
@@ -77,10 +79,10 @@ def test_saturated_sigmoids_far_from_any_image_have_a_small_and_finite_norm():
     model = build_model("lenet", (1, 28, 28), 10, init="uniform").eval()
     images = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(3))
     far = images * torch.tensor([1.0, 10.0, 30.0, 1e2, 1e3, 1e5]).view(-1, 1, 1, 1)
-    norms, directions = lipschitz.jacobian_norms(model, far)
+    norms, directions = jacobian_norms(model, far)
     assert norms.isfinite().all()
     assert directions.isfinite().all()
-    again, _ = lipschitz.jacobian_norms(model, images, start=directions)
+    again, _ = jacobian_norms(model, images, start=directions)
     assert again.isfinite().all()
     exact = [norm(full_jacobian(model.double(), one.double())) for one in far[:3]]
     torch.testing.assert_close(norms[:3].double(), torch.tensor(exact, dtype=torch.float64), rtol=0.02, atol=1e-12)
@@ -89,7 +91,7 @@ def test_saturated_sigmoids_far_from_any_image_have_a_small_and_finite_norm():
 def test_where_nothing_reacts_the_norm_is_zero():
     model = model_of(nn.ReLU())
     images = torch.stack([-torch.ones(1, 1, 3), torch.ones(1, 1, 3)]).double()
-    norms, directions = lipschitz.jacobian_norms(model, images)
+    norms, directions = jacobian_norms(model, images)
     torch.testing.assert_close(norms, torch.tensor([0.0, 1.0], dtype=torch.float64))
     assert directions.isfinite().all()
 
@@ -136,7 +138,7 @@ def test_strided_kernels_as_phases():
     phases = (
         nn.functional.pad(images, (0, 0, 0, 1)).view(1, 2, 5, 2, 2, 4).permute(0, 1, 3, 5, 2, 4).reshape(1, 16, 5, 2)
     )
-    found = nn.functional.conv2d(phases, lipschitz.phases_as_channels(kernel, (2, 4)))
+    found = nn.functional.conv2d(phases, phases_as_channels(kernel, (2, 4)))
     expected = nn.functional.conv2d(images, kernel, stride=(2, 4))
     torch.testing.assert_close(found[..., : expected.shape[2], : expected.shape[3]], expected)
 
@@ -145,7 +147,7 @@ def test_strided_kernels_as_phases():
 def test_largest_singular_value_of_many(shape):
     matrices = drawn(9, *shape) + 1j * drawn(9, *shape, seed=1)
     expected = max(norm(one) for one in matrices)
-    assert lipschitz.largest_singular_value(matrices, chunk=4) == pytest.approx(expected)
+    assert largest_singular_value(matrices, chunk=4) == pytest.approx(expected)
 
 
 def batch_norm():
@@ -198,7 +200,7 @@ def test_no_two_images_move_the_features_by_more_than_the_bound(name, options):
     with torch.no_grad():
         moved = (model.features(first) - model.features(second)).norm(dim=1) / (first - second).flatten(1).norm(dim=1)
     assert float(moved.max()) <= bound
-    assert float(lipschitz.jacobian_norms(model, first)[0].max()) <= bound
+    assert float(jacobian_norms(model, first)[0].max()) <= bound
 
 
 def test_a_residual_network_is_bounded():

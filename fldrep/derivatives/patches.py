@@ -36,9 +36,13 @@ class Geometry:
         """Kernel size of the convolution that gives the slope by the input."""
         return -(-self.size // self.stride)
 
+    def coarse(self, length: int) -> int:
+        """The output's length."""
+        return (length + 2 * self.padding - self.size) // self.stride + 1
+
     def margins(self, length: int) -> tuple[int, int]:
         """What to pad the output's slope with, before and after, so that the turned kernel covers the input."""
-        coarse = (length + 2 * self.padding - self.size) // self.stride + 1
+        coarse = self.coarse(length)
         first, last = self.padding // self.stride, (self.padding + length - 1) // self.stride
         before = self.taps - 1 - first
         return before, last - first + self.taps - coarse - before
