@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import fldrep
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 
 NETWORKS = {"softmax": ("softmax", None, "default"), "lenet": ("lenet", None, "uniform")} | {
     f"convnet-{width}": ("convnet", width, "default") for width in (4, 8, 14, 16, 20, 28, 32, 40, 64)

@@ -9,7 +9,7 @@ from benchmarks.measuring import images, network, seconds, step_seconds
 from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.derivatives.jacobian import feature_norms
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.models.normalisation import normalisation_for
 from fldrep.storage.imageset import ImageSet
 from fldrep.train.fedavg import train_round

@@ -15,7 +15,7 @@ from fldrep.data.datasets import load_arrays
 from fldrep.defenses.soteria.masks import mask_agreement, masks_of
 from fldrep.derivatives.jacobian import features_and_norms
 from fldrep.errors import DataError
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.models.normalisation import normalisation_for
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels

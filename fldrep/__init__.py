@@ -9,7 +9,7 @@ __version__ = "0.2.0"
 
 _FACE = {
     "read_photo": "fldrep.data.pictures",
-    "build_model": "fldrep.models.model",
+    "build_model": "fldrep.models.building",
     "wrap": "fldrep.models.wrapping",
     "client_update": "fldrep.models.face",
     "defend": "fldrep.defenses.face",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.models.updates import client_update, cross_entropy
 
 GOLDEN = Path(__file__).parent / "golden" / "lenet.npz"

@@ -11,9 +11,9 @@ STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
 # From what stands on nothing to what stands on all.
 ROOMS = (
     "",
-    *("config", "tables", "storage", "machine", "models", "derivatives", "defenses", "plan"),
+    *("config", "analysis", "tables", "storage", "machine", "models", "derivatives", "defenses", "plan"),
     *STAGES,
-    *("analysis", "applications", "cli"),
+    *("applications", "cli"),
 )
 HEAD = """# The rooms
 

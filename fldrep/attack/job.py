@@ -15,8 +15,8 @@ from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
 from fldrep.attack.targets import Target, choose_targets
+from fldrep.config.checking import stable_json
 from fldrep.config.jobs import AttackJob
-from fldrep.config.reading import stable_json
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.defense import Defense

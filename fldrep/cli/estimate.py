@@ -17,7 +17,8 @@ def estimate_command(
     """Tell how many jobs, hours and gigabytes a config means, from a short calibration on this device."""
     import math
 
-    from fldrep.config.reading import parse_section, read_config
+    from fldrep.config.checking import parse_section
+    from fldrep.config.reading import read_config
     from fldrep.config.whole import Config
     from fldrep.plan.estimate import estimate
     from fldrep.registry import load_plugins

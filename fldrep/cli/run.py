@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fldrep import registry
-from fldrep.config.reading import parse_section
+from fldrep.config.checking import parse_section
 from fldrep.errors import ConfigError, named
 from fldrep.plan.jobs import JOBS, Job, flag
 from fldrep.tables.attack_runs import ATTACK_RUNS

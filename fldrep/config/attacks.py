@@ -139,7 +139,7 @@ def attack_settings(preset: str | None = None, **keys: Any) -> AttackSettings:
 
     Errors: `UnknownName` for the preset; `ConfigError` naming the key.
     """
-    from fldrep.config.reading import checked  # reads whole configs, which hold these sections
+    from fldrep.config.checking import checked
 
     if preset in OLD_ATTACKS:
         raise UnknownName(f"unknown attack {preset!r}: it is called {OLD_ATTACKS[preset]!r} now")

@@ -19,7 +19,7 @@ ChosenDefense = Annotated[DefenseSettings, METHODS]
 
 def defense_settings(method: str = "none", **keys: Any) -> DefenseSettings:
     """The settings of a defense. Errors: `UnknownName` for the method; `ConfigError` naming the key."""
-    from fldrep.config.reading import checked  # reads whole configs, which hold these sections
+    from fldrep.config.checking import checked
 
     registry.entry("defense", method)
     return checked(lambda: METHODS.validate({"method": method, **keys}))

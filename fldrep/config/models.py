@@ -32,7 +32,7 @@ ChosenModel = Annotated[ModelSettings, NETWORKS]
 
 def model_settings(architecture: str = "lenet", **keys: Any) -> ModelSettings:
     """The settings of a network. Errors: `UnknownName` for the architecture; `ConfigError` naming the key."""
-    from fldrep.config.reading import parse_section  # reads whole configs, which hold these sections
+    from fldrep.config.checking import parse_section
 
     section = NETWORKS.section(architecture)
     return parse_section(section, json.dumps({"architecture": architecture, **keys}, default=str))

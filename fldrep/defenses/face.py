@@ -10,8 +10,7 @@ from fldrep.arguments import check_keywords, check_seed, check_text, check_updat
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_gradient, defense_of
-from fldrep.models.face import clients_of, steady, with_inner_names
-from fldrep.models.face import sent as in_own_names
+from fldrep.models.face import clients_of, steady, with_inner_names, with_own_names
 from fldrep.models.updates import Update
 from fldrep.seeds import generator
 
@@ -55,4 +54,4 @@ def defend(
         one = {name: value[number : number + 1] for name, value in update.items()}
         sent.append(defended_gradient(defense, client, one))
     whole = Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
-    return whole if taken is None else in_own_names(taken, whole)
+    return whole if taken is None else with_own_names(taken, whole)

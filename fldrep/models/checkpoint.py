@@ -7,7 +7,8 @@ from torch import Tensor
 
 from fldrep.config.models import ModelSettings
 from fldrep.errors import DataError
-from fldrep.models.model import Model, network_of
+from fldrep.models.building import network_of
+from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation, normalisation_for
 from fldrep.seeds import job_seed
 from fldrep.storage.imageset import ImageSet

@@ -17,9 +17,9 @@ import platformdirs
 from fldrep import registry
 from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACKS, AttackSettings, attack_settings, modules_of
+from fldrep.config.checking import stable_json
 from fldrep.config.models import NETWORKS
 from fldrep.config.presets import ATTACK_PRESETS
-from fldrep.config.reading import stable_json
 from fldrep.config.updates import UpdateSettings
 from fldrep.machine.origin import machine, versions
 from fldrep.plan.digest import code_digest
@@ -136,7 +136,7 @@ def _parameters(unit: Unit) -> float:
 
 
 def _model(unit: Unit):
-    from fldrep.models.model import network_of
+    from fldrep.models.building import network_of
 
     settings = NETWORKS.validate(json.loads(unit.model))
     return network_of(settings, unit.shape, unit.classes).eval().to(unit.device)

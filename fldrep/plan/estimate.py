@@ -10,9 +10,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from fldrep.config.checking import stable_json
 from fldrep.config.datasets import Facts, facts_of
 from fldrep.config.engine import EngineSettings
-from fldrep.config.reading import stable_json
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
 from fldrep.plan.calibration import Unit, attack_section, calibrated

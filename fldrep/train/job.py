@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fldrep.config.checking import stable_json
 from fldrep.config.jobs import TrainJob
-from fldrep.config.reading import stable_json
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import overrides

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fldrep.config.reading import stable_json
+from fldrep.config.checking import stable_json
 from fldrep.errors import DataError
 from fldrep.storage.tensors import read_metadata, read_tensors, write_tensors
 from fldrep.train.federation import Federation

@@ -40,7 +40,7 @@ def files(tmp_path):
     """What earlier stages leave: ten tiny images, their shards, and files that are not what they should be."""
     import torch
 
-    from fldrep.models.model import build_model
+    from fldrep.models.building import build_model
 
     images, labels = torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10)
     whole = ImageSet(images, labels, images, labels, mean_of_each_class(images, labels, 10))

@@ -7,9 +7,9 @@ from subprocess import run
 import pytest
 
 from fldrep.config.attacks import ATTACKS, attack_settings, members_of, modules_of
+from fldrep.config.checking import stable_json
 from fldrep.config.needs import NEEDS, Public, Sent, lacks
 from fldrep.config.presets import ATTACK_PRESETS, ATTACK_SOURCES, OLD_ATTACKS, variant_of
-from fldrep.config.reading import stable_json
 from fldrep.errors import ConfigError, UnknownName
 
 LBFGS = {"iterations": 300, "lr": 1.0, "restarts": 1, "inner_iterations": 20, "history": 100}

@@ -13,10 +13,11 @@ from jsonschema import Draft202012Validator
 
 from fldrep import registry
 from fldrep.config.attacks import attack_settings
+from fldrep.config.checking import parse_section, stable_json
 from fldrep.config.defenses import defense_settings
 from fldrep.config.docs import config_schema
 from fldrep.config.jobs import AccountingJob, AttackJob, CertificateJob, LeakageJob, MetricsJob, TrainJob
-from fldrep.config.reading import parse_config, parse_section, read_config, stable_json
+from fldrep.config.reading import parse_config, read_config
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
 from fldrep.config.whole import Config

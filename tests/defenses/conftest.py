@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lenet.npz"
 

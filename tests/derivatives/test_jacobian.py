@@ -9,7 +9,8 @@ from fldrep.derivatives.layerwise import layerwise
 from fldrep.derivatives.phases import phase_kernels
 from fldrep.derivatives.rows import windowed_rows
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 
 pytestmark = pytest.mark.filterwarnings("ignore:network .* no rule for")
 

@@ -13,7 +13,8 @@ from fldrep.derivatives.lipschitz import layer_norm
 from fldrep.derivatives.network import Network, fixed_statistics
 from fldrep.derivatives.pullback import by_autodiff
 from fldrep.derivatives.rows import windowed_rows
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 
 
 def shortcut(incoming, outgoing):

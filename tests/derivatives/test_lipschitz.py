@@ -11,7 +11,8 @@ from fldrep.derivatives.jacobian import full_jacobian
 from fldrep.derivatives.lanczos import jacobian_norms, unit
 from fldrep.derivatives.phases import largest_singular_value, phases_as_channels
 from fldrep.errors import ConfigError
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 
 
 def drawn(*shape, seed=0):

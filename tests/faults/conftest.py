@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fldrep.cli import main as cli
+from fldrep.config.checking import stable_json
 from fldrep.config.data import DataSettings
-from fldrep.config.reading import stable_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from fldrep.config.checking import parse_section, stable_json
 from fldrep.config.docs import config_schema
 from fldrep.config.jobs import AttackJob, MetricsJob, TrainJob
-from fldrep.config.reading import parse_config, parse_section, stable_json
+from fldrep.config.reading import parse_config
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError

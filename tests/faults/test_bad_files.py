@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from fldrep.config.defenses import defense_settings
+from fldrep.models.building import build_model
 from fldrep.models.checkpoint import write_checkpoints
-from fldrep.models.model import build_model
 from fldrep.plan.jobs import JOBS
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Run

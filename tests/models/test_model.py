@@ -10,7 +10,7 @@ import fldrep
 from fldrep import registry
 from fldrep.config.models import model_settings
 from fldrep.errors import ConfigError, UnknownName
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 45, 37)]
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fldrep.errors import ConfigError
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.models.updates import (
     HEAD_BIAS,
     HEAD_WEIGHT,

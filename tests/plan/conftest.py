@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fldrep.config.reading import parse_config, stable_json
+from fldrep.config.checking import stable_json
+from fldrep.config.reading import parse_config
 from fldrep.figures import figures_of
 from fldrep.plan import digest as digests
 from fldrep.plan.digest import code_digest

@@ -103,7 +103,7 @@ WORDS = {
     "text of an error": ("storage/tensors.py", "not a readable", "no legible"),
     "text of an error from parts": ("errors.py", "unknown {kind}", "no such {kind}"),
     "refusal of a config": ("config/partitions.py", "belongs to method {method}", "is of method {method}"),
-    "how a fault is told": ("config/reading.py", 'return f"{where}: unknown key"', 'return f"{where}: no such key"'),
+    "how a fault is told": ("config/checking.py", 'return f"{where}: unknown key"', 'return f"{where}: no such key"'),
     "meaning of a column": ("tables/training.py", '"test images that accuracy', '"the test images that accuracy'),
     "unit of a column": (
         "tables/training.py",
@@ -203,7 +203,7 @@ def test_a_check_of_a_section_counts_where_it_is_used(package):
 
 
 def test_a_function_of_the_settings_counts_where_it_is_called(package):
-    found = changed_by(package, "config/reading.py", "sort_keys=True)", "sort_keys=False)")
+    found = changed_by(package, "config/checking.py", "sort_keys=True)", "sort_keys=False)")
     assert found >= EVERY_RUN
     assert "data" not in found
 

@@ -7,11 +7,12 @@ from string import Formatter
 
 import pytest
 
+from fldrep.config.checking import parse_section, stable_json
 from fldrep.config.data import DataSettings
 from fldrep.config.defenses import defense_settings
 from fldrep.config.grid import GridEntry
 from fldrep.config.jobs import DataJob
-from fldrep.config.reading import parse_config, parse_section, stable_json
+from fldrep.config.reading import parse_config
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
 from fldrep.plan.grid import Grid, grid_of, summary

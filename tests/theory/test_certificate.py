@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fldrep.errors import ConfigError
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 from fldrep.theory.certificate import certificate_rows
 
 

@@ -8,7 +8,7 @@ import torch
 
 from fldrep.defenses.soteria.masks import column_mask
 from fldrep.errors import ConfigError
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.theory import convergence
 from fldrep.theory.convergence import Constants, Problem
 

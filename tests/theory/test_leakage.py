@@ -7,7 +7,8 @@ from torch import nn
 
 from fldrep.config.defenses import defense_settings
 from fldrep.errors import ConfigError
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 from fldrep.models.updates import client_update
 from fldrep.theory import leakage
 

@@ -9,7 +9,8 @@ from torch import nn
 from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.defenses.defended import defense_of
-from fldrep.models.model import Model, build_model
+from fldrep.models.building import build_model
+from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
 from fldrep.storage.imageset import ImageSet
 from fldrep.train.fedavg import train

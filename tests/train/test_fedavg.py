@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
 from fldrep.errors import DataError
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet
 from fldrep.tables.columns import RUN

@@ -6,8 +6,8 @@ from fldrep.config.defenses import defense_settings
 from fldrep.config.jobs import TrainJob
 from fldrep.config.models import ModelSettings
 from fldrep.config.train import TrainSettings
+from fldrep.models.building import build_model
 from fldrep.models.checkpoint import model_for, read_checkpoint
-from fldrep.models.model import build_model
 from fldrep.storage.places import Run
 from fldrep.storage.tensors import read_metadata
 from fldrep.tables.shards import SHARDS

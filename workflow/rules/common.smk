@@ -12,7 +12,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 from fldrep.config.docs import config_schema
 from fldrep.config.documents import refuse_keys_given_twice
 from fldrep.config.overrides import as_arguments, with_types
-from fldrep.config.reading import parse_config, plugin_files, stable_json
+from fldrep.config.reading import parse_config, plugin_files
+from fldrep.config.checking import stable_json
 from fldrep.errors import FLDRepError
 from fldrep.figures import figures_of
 from fldrep.machine.devices import gpus_visible

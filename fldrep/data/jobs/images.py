@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from fldrep.config.checking import parse_section
 from fldrep.config.data import DataSettings
 from fldrep.config.jobs import DataJob
-from fldrep.config.reading import parse_section
 from fldrep.data.datasets import prepare
 from fldrep.storage.places import DataSet
 

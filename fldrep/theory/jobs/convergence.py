@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.errors import DataError
-from fldrep.models.model import build_model
+from fldrep.models.building import build_model
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Split
