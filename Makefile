@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema clean
+.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -55,6 +55,9 @@ publish: env  ## the finished results of CONFIG into docs/results, and the READM
 
 schema: env  ## workflow/schemas and config/README.md from fldrep/config
 	$(BIN)/python -m fldrep schema
+
+map: env  ## docs/map.md from the code
+	$(BIN)/python -m fldrep map
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

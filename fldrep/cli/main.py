@@ -6,6 +6,7 @@ import sys
 import typer
 
 from fldrep.cli.estimate import estimate_command
+from fldrep.cli.map import map_command
 from fldrep.cli.photo import photo_command
 from fldrep.cli.publish import publish_command
 from fldrep.cli.run import run_command
@@ -22,6 +23,7 @@ app.command("photo")(photo_command)
 app.command("estimate")(estimate_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
+app.command("map")(map_command)
 # What stands behind the name of a job is the job's own, `--help` included.
 app.command(
     "run",
