@@ -38,9 +38,10 @@ LONGEST_SHOWN = 120  # characters of a wrong value
 
 def _fault(error: dict[str, Any]) -> str:
     where = ".".join(_plain(part) for part in error["loc"] if part != "[key]") or "config"
+    if error["type"] in ("extra_forbidden", "unknown_key") and (new := new_key(error["loc"])):
+        return f"{where}: renamed, write {new}"
     if error["type"] == "extra_forbidden":
-        new = new_key(error["loc"])
-        return f"{where}: renamed, write {new}" if new else f"{where}: unknown key"
+        return f"{where}: unknown key"
     if error["type"] == "missing":
         return f"{where}: missing"
     new = new_value(error["loc"], error.get("input"))

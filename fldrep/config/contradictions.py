@@ -73,7 +73,7 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
     for name, update, defense in product(entry.attacks, entry.updates, entry.defenses):
         public, sent = Public.of(config.defenses[defense]), Sent.of(config.updates[update])
         for whose, needed, instead in lacks(config.attacks[name].needs, public, sent):
-            it = {"defense": defense, "update_kind": update}[whose]
+            it = {"defense": defense, "update": update}[whose]
             raise ValueError(f"{where}.attacks: {name!r} needs {needed}, but {whose} {it!r} {instead}")
 
 

@@ -183,7 +183,7 @@ UNKNOWN = Public("head")
         ("gs-drop", Public("head"), STEPS, []),
         ("gs-pruned", Public("head", representation=False), GRADIENT, ["defense"]),
         ("gs-pruned", Public("head", representation=True), TWO, []),
-        ("gs-pruned", Public("head", representation=True), STEPS, ["update_kind"]),
+        ("gs-pruned", Public("head", representation=True), STEPS, ["update"]),
         ("dlg-pruned", Public("none"), GRADIENT, ["defense"]),
         ("dlg-pruned", UNKNOWN, GRADIENT, []),
         ("gs-averaged", Public(noise=False), GRADIENT, ["defense"]),
@@ -192,10 +192,10 @@ UNKNOWN = Public("head")
         ("dlg-scaled", Public(clip=False), GRADIENT, ["defense"]),
         ("dlg-scaled", Public(clip=True), GRADIENT, []),
         ("r-matching", Public("none"), GRADIENT, []),
-        ("r-matching", Public("head"), TWO, ["update_kind"]),
-        ("r-matching", Public("head"), Sent(local_steps=1), ["update_kind"]),
+        ("r-matching", Public("head"), TWO, ["update"]),
+        ("r-matching", Public("head"), Sent(local_steps=1), ["update"]),
         ("r-matching", Public("head"), STEPS, ["update", "update"]),
-        ("r-matching", Public("head"), Sent(head_bias=False), ["update_kind"]),
+        ("r-matching", Public("head"), Sent(head_bias=False), ["update"]),
     ],
 )
 def test_needs_say_what_was_refused_by_name(preset, public, sent, lacking):

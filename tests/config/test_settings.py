@@ -537,20 +537,20 @@ def test_any_config_is_refused_by_name_or_makes_jobs(edits):
     assert parse_section(Config, stable_json(config)) == config
     assert jobs.runs
     for run in jobs.runs:
-        job = train_job(config, run)
+        job = train_job(config, jobs, run)
         assert parse_section(TrainJob, stable_json(job)) == job
         for wildcard, pattern in ALLOWED.items():
             assert re.fullmatch(pattern, str(getattr(run, wildcard))), wildcard
     for checkpoint in jobs.leaking:
-        job = leakage_job(config, checkpoint.run)
+        job = leakage_job(config, jobs, checkpoint)
         assert parse_section(LeakageJob, stable_json(job)) == job
     for run in jobs.accounted:
-        job = accounting_job(config, run)
+        job = accounting_job(config, jobs, run)
         assert parse_section(AccountingJob, stable_json(job)) == job
     for block in jobs.blocks():
         job = attack_job(config, jobs, block)
         assert parse_section(AttackJob, stable_json(job)) == job
         job = certificate_job(config, jobs, block)
         assert parse_section(CertificateJob, stable_json(job)) == job
-    metrics = metrics_job(config)
+    metrics = metrics_job(config, jobs, None)
     assert parse_section(MetricsJob, stable_json(metrics)) == metrics
