@@ -99,6 +99,23 @@ def test_push(case, numbers):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, padding=1, groups=2, padding_mode="reflect"),
+        nn.Conv2d(4, 6, (1, 3), (2, 1), "valid", dilation=2),
+        nn.Conv2d(4, 6, 4, padding="same", padding_mode="circular"),
+    ],
+)
+def test_a_convolution_of_any_kind_is_pushed_through_and_its_variance_known_with_zeros_around(layer, numbers):
+    layer, x, dx = layer.double(), numbers(2, 4, 7, 7), numbers(2, 4, 7, 7, seed=1)
+    for found, expected in zip(layer_of(layer).push(x, dx), jvp(layer, (x,), (dx,)), strict=True):
+        torch.testing.assert_close(found, expected)
+    if layer.padding_mode == "zeros":
+        found = layer_of(layer).variance(x[:1], dx[:1].square())[1]
+        torch.testing.assert_close(found.flatten(), jacobian_of(layer, x[:1])[0].square() @ dx[0].square().flatten())
+
+
 @pytest.mark.parametrize("name", [name for name in LAYERS if name not in LARGE])
 def test_rows(name, make_network, numbers):
     make, shape = LAYERS[name]

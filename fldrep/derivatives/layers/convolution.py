@@ -51,9 +51,14 @@ class Convolution(Layer):
 
     def push(self, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
         """The same kernel over both."""
-        self._with_zeros()
-        weight = self.module.weight
-        return F.conv2d(x, weight, self.module.bias, *self._shape), F.conv2d(dx, weight, None, *self._shape)
+        one = self.module
+        if one.padding_mode == "zeros":
+            padding = one.padding
+        else:
+            padding, around = 0, one._reversed_padding_repeated_twice
+            x, dx = F.pad(x, around, mode=one.padding_mode), F.pad(dx, around, mode=one.padding_mode)
+        shape = one.stride, padding, one.dilation, one.groups
+        return F.conv2d(x, one.weight, one.bias, *shape), F.conv2d(dx, one.weight, None, *shape)
 
     def rows(self, x: Tensor) -> tuple[Tensor, list[Record]]:
         """A window of cotangents becomes a larger one, a phase of the pixels a channel."""
@@ -78,8 +83,11 @@ class Convolution(Layer):
 
     def variance(self, values: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
         """The squares of the kernel's entries over the variances."""
-        self._with_zeros()
-        return self.module(values), F.conv2d(variances, self.module.weight.square(), None, *self._shape)
+        one = self.module
+        if one.padding_mode != "zeros":
+            raise NoRule(f"Conv2d with padding_mode {one.padding_mode!r}")
+        shape = one.stride, one.padding, one.dilation, one.groups
+        return one(values), F.conv2d(variances, one.weight.square(), None, *shape)
 
     def norm(self, x: Tensor) -> float:
         """Largest norm over the frequencies of a periodic convolution that contains this one: not below the true norm.
@@ -100,14 +108,6 @@ class Convolution(Layer):
         ]
         spectrum = torch.fft.rfft2(kernel, s=grid).flatten(2).permute(2, 0, 1)
         return largest_singular_value(spectrum)
-
-    @property
-    def _shape(self) -> tuple:
-        return self.module.stride, self.module.padding, self.module.dilation, self.module.groups
-
-    def _with_zeros(self) -> None:
-        if self.module.padding_mode != "zeros":
-            raise NoRule(f"Conv2d with padding_mode {self.module.padding_mode!r}")
 
 
 def _by_patches(module: nn.Conv2d, own: dict[str, str], geometry: Geometry) -> Run:
