@@ -40,10 +40,10 @@ def rules_of(network: Network, shape: Shape) -> Layer:
 def require_agreement(network: Network, shape: Shape, what: str, agree: Agree) -> None:
     """Ask `agree(network in float64, two images)`; the answer is kept while the network's modules are what they are.
 
-    Errors: `NoRule` where it says no, or where a module has hooks.
+    Errors: `NoRule` where it says no, or where a module that is asked of has hooks: for `features`, one of the body.
     """
     modules = tuple(network.module.modules())
-    if any(map(_has_hooks, modules)):
+    if any(map(_has_hooks, network.body.modules() if what == "features" else modules)):
         raise NoRule("a network with hooks")
     answers = _answers.setdefault(network.module, {})
     key = what, tuple(shape), "forward" in vars(network.module), *map(type, (*modules, *network.body.modules()))

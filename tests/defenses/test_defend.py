@@ -9,7 +9,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.defenses.face import defend
-from fldrep.defenses.soteria.masks import column_mask
+from fldrep.defenses.soteria.face import column_mask
 from fldrep.errors import ConfigError, UnknownName
 from fldrep.models.updates import client_update
 
@@ -135,7 +135,7 @@ def test_whole_numbers_do_as_rates(case):
 
 def test_images_of_another_shape_are_refused(case):
     model, images, labels, update = case
-    with pytest.raises(ConfigError, match=r"images have shape \(3, 9, 9\)"):
+    with pytest.raises(ConfigError, match=r"images: shape \(3, 9, 9\)"):
         defend(update, "soteria", rate=0.5, model=model, images=images[0], labels=labels)
 
 

@@ -250,7 +250,8 @@ def test_the_callers_network_is_left_as_it_was(name, numbers):
     values = copy.deepcopy(model.state_dict())
     images, labels, soft = numbers(2, *model.shape), torch.tensor([1, 3]), numbers(2, 2, model.head.out_features)
     update = fldrep.client_update(model, images, labels)
-    fldrep.defend(update, "soteria", rate=0.5, prune="representation", model=model, images=images, labels=labels)
+    if name != "the head's weight":  # whose gradient has no column of a feature's own
+        fldrep.defend(update, "soteria", rate=0.5, prune="representation", model=model, images=images, labels=labels)
     for made in (layerwise(model, model.shape), by_autodiff(model)):
         gradient, pull, push = made.linearise(images.unsqueeze(1).expand(-1, 2, -1, -1, -1), soft.softmax(-1))
         pull(gradient)

@@ -294,13 +294,13 @@ def test_other_attacks_take_it_too(attack, plain):
 
 @pytest.mark.parametrize("prune", ["gradient", "representation"])
 def test_a_defense_behind_the_face_sees_the_names_that_all_networks_have(prune, plain):
-    taken, images, labels = clients_of(plain.model, plain.images, plain.labels)
+    taken, *_ = clients_of(plain.model, plain.images, plain.labels)
     update = fldrep.client_update(plain.model, plain.images, plain.labels)
     inside = with_inner_names(taken, update)
     assert list(inside)[-2:] == [HEAD_WEIGHT, HEAD_BIAS]
     assert list(with_own_names(taken, inside)) == list(update)
-    client = {"model": taken, "images": images, "labels": labels}
-    shared = with_own_names(taken, fldrep.defend(inside, "soteria", rate=0.5, prune=prune, **client))
+    client = {"model": plain.model, "images": plain.images, "labels": plain.labels}
+    shared = fldrep.defend(update, "soteria", rate=0.5, prune=prune, **client)
     assert list(shared) == list(update)
     assert shared.defended == "head"
     kept = fldrep.column_mask(plain.model, plain.images, 0.5)

@@ -11,7 +11,7 @@ from fldrep.config.train import TrainSettings
 from fldrep.errors import ConfigError, DataError
 from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.storage.imageset import ImageSet
-from fldrep.storage.places import Block, Run, Split
+from fldrep.storage.places import Block, Checkpoint, Run, Split
 from fldrep.storage.tensors import write_tensors
 from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.certificate import CERTIFICATE
@@ -57,7 +57,7 @@ def leakage_table(files, defense, name="any", **options):
     paths = [
         files / f"{part}" for part in ("images.safetensors", "shards.parquet", "checkpoints.safetensors", "out.parquet")
     ]
-    leakage_job(run_of(name), 2, job, *paths, code="abc")
+    leakage_job(Checkpoint(run_of(name), 2), job, *paths, code="abc")
     return LEAKAGE.read(paths[-1])
 
 
