@@ -1,6 +1,5 @@
 """How far a run has come, in a file: a killed run goes on from there and ends as an undisturbed one would."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from fldrep.config.checking import stable_json
 from fldrep.errors import DataError
-from fldrep.storage.tensors import read_metadata, read_tensors, write_tensors
+from fldrep.storage.tensors import job_key, read_metadata, read_tensors, write_tensors
 from fldrep.train.federation import Federation
 
 
@@ -27,11 +26,8 @@ def run_key(federation: Federation, code: str) -> str:
     """A digest of all that decides a run but the pixels: code, settings, names, first weights, and who holds what."""
     names = [*map(str, federation.identity), federation.defense_name, str(federation.normalisation), code]
     sections = [stable_json(federation.train), stable_json(federation.defense.settings)]
-    digest = hashlib.sha256("\x1f".join([*names, *sections]).encode())
-    for value in (*federation.model.state_dict().values(), *federation.shards, federation.data.train_labels):
-        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    held = (*federation.model.state_dict().values(), *federation.shards, federation.data.train_labels)
+    return job_key([*names, *sections], held)
 
 
 def save_progress(path: Path, key: str, progress: Progress) -> None:

@@ -158,8 +158,6 @@ def figure_caption(wildcards, output):
     return registry.entry("figure", wildcards.figure).words["caption"]
 
 
-
-
 def data_files(wildcards):
     """Digest of the user's files behind a data set."""
     return files_digest(CONFIG.data, wildcards.dataset)
