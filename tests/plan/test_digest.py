@@ -94,9 +94,9 @@ def test_what_runs_counts(package, old, new):
 
 
 def test_a_string_that_is_no_docstring_counts(package):
-    before = code_digest("fldrep.models.model")
+    before = code_digest("fldrep.models.building")
     package("models/initialisation.py", '"uniform"', '"even"')
-    assert code_digest("fldrep.models.model") != before
+    assert code_digest("fldrep.models.building") != before
 
 
 WORDS = {
@@ -388,7 +388,7 @@ def test_where_a_file_outside_lies_does_not_count(plugin, tmp_path):
 
 def test_what_a_file_outside_takes_of_this_package_counts(package, plugin):
     before = code_digest(sign_at(plugin))
-    package("attack/gs.py", "import ", "ANOTHER = 1\nimport ")
+    package("attack/adam.py", "EPS = ", "ANOTHER = 1\nEPS = ")
     assert code_digest(sign_at(plugin)) == before, "it takes nothing of it"
     package("metrics/images.py", "import ", "ANOTHER = 1\nimport ")
     assert code_digest(sign_at(plugin)) != before, "as fldrep.compare"

@@ -127,7 +127,7 @@ def test_a_busy_machine_does_not_look_slow():
 
 def test_the_estimate_is_made_without_torch():
     """The Snakefile prints it."""
-    code = "import sys; from fldrep.plan.estimate import estimate; from fldrep.config.reading import parse_section; "
+    code = "import sys; from fldrep.plan.estimate import estimate; from fldrep.config.checking import parse_section; "
     code += "from fldrep.config.whole import Config; sys.stdin.read(); estimate(parse_section(Config, sys.argv[1]), "
     code += "within_s=0); sys.exit('torch' in sys.modules)"
     whole = parse_config(RAW).model_dump(mode="json", exclude_none=True)

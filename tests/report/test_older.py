@@ -76,7 +76,7 @@ def test_every_value_is_as_it_was(rewritten, old):
     if old == "attacks":
         before["preset"] = before["preset"].replace({"strongest": "ensemble"})
     pd.testing.assert_frame_equal(now[before.columns], before)
-    assert set(now) - set(before) <= {"judged_by"}
+    assert set(now) - set(before) <= {"judged_by", "member", "variant_of"}
 
 
 @pytest.mark.parametrize("old", CSV)
@@ -140,7 +140,9 @@ def test_claims_that_say_something_else_now_are_told(tmp_path):
 
 def test_what_is_no_published_folder_is_named(tmp_path):
     (tmp_path / "small").mkdir()
-    with pytest.raises(DataError, match=r"small: no published results: it has no provenance\.json"):
+    with pytest.raises(
+        DataError, match=r"small: no published results: it has no evidence\.json and no provenance\.json"
+    ):
         list(publish_again(["small"], tmp_path))
     assert list(publish_again([], tmp_path)) == []
 

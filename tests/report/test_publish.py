@@ -161,7 +161,7 @@ def a_folder(run):
         (another_figure, DataError, r"reconstructions\.png: not the figure that the page shows"),
         (other_attacks, DataError, r"claims\.parquet: not what this code says of the tables"),
         (no_record, DataError, r"record\.json: no readable record"),
-        (a_folder, DataError, r"small\.yaml: a folder of nothing that can be published; a config file"),
+        (a_folder, DataError, r"small\.yaml: nothing that can be published; a config file"),
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(finished, fault, kind, told):

@@ -193,7 +193,10 @@ def test_the_command_rewrites_an_older_folder_by_name(tmp_path, monkeypatch, cal
     assert (tmp_path / "docs/results/small/training.csv").exists()
     code, out, told = call("--again", "large")
     assert (code, out) == (2, "")
-    assert told == "fldrep: error: docs/results/large: no published results: it has no provenance.json\n"
+    assert (
+        told
+        == "fldrep: error: docs/results/large: no published results: it has no evidence.json and no provenance.json\n"
+    )
 
 
 def test_a_mistake_leaves_the_readme_and_docs_as_they_were(finished, call):
