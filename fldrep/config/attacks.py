@@ -5,7 +5,7 @@ parts, which are looked up in the registry. What a config leaves out is complete
 value it uses.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
@@ -15,12 +15,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from fldrep import registry
-from fldrep.config.entries import keywords_of
+from fldrep.config.entries import Told
 from fldrep.config.needs import NEEDS
 from fldrep.config.parts import (
     NEEDS_OF_COMPARED,
     NEEDS_THROUGH_MASK,
+    are_told,
     every_key,
+    objective_fields,
     optimiser_section,
     regulariser_keys,
     weight_fields,
@@ -104,7 +106,9 @@ class Attack:
         fixed = {} if preset is None else _values_of(preset)
         for kind in KINDS:
             _require(kind, {**fixed, **said}.get(kind))
-        faults = [*_contradicting(said, fixed), *_not_taken(said, fixed), *_unknown(given)]
+        faults = [*_contradicting(said, fixed)]
+        if not are_told(*({**fixed, **said}[kind] for kind in ("optimiser", "objective"))):
+            faults += [*_not_taken(said, fixed), *_unknown(given)]
         wrong = {fault["loc"][0] for fault in faults}
         try:
             settings = _completed({**fixed, **{key: value for key, value in said.items() if key not in wrong}})
@@ -208,18 +212,21 @@ def _completed(values: dict[str, Any]) -> AttackSettings:
 
 def _section(optimiser: str, objective: str) -> type[AttackSettings]:
     """The section of attacks with this optimiser and this objective. Errors: `ConfigError` for a key of two"""
-    keys = tuple(regulariser_keys().items())
-    return _combined(optimiser_section(optimiser), registry.value("objective", objective), keys)
+    own = Told if are_told(optimiser, objective) else optimiser_section(optimiser)
+    return _combined(own, tuple(objective_fields(objective).items()), tuple(regulariser_keys().items()))
 
 
 @cache
-def _combined(own: type[Section], objective: Callable, weights: tuple[tuple[str, str], ...]) -> type[AttackSettings]:
-    fields = [AttackSettings.model_fields, own.model_fields, keywords_of(objective), weight_fields(dict(weights))]
+def _combined(
+    own: type[Section], objective: tuple[tuple[str, tuple[Any, Any]], ...], weights: tuple[tuple[str, str], ...]
+) -> type[AttackSettings]:
+    fields = [AttackSettings.model_fields, own.model_fields, dict(objective), weight_fields(dict(weights))]
     keys = [key for some in fields for key in some]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         raise ConfigError(f"{', '.join(twice)}: a key of two parts of one attack; one of them needs another name")
     bases = AttackSettings if own is Section else (own, AttackSettings)
+    bases = (AttackSettings, Told) if own is Told else bases  # the last one's `extra` counts
     return create_model("Attack", __base__=bases, **fields[2], **fields[3])
 
 

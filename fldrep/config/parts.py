@@ -16,6 +16,11 @@ NEEDS_OF_COMPARED: dict[str, list[str]] = {
 NEEDS_THROUGH_MASK = ["head-mask", "pruned-representation", "one-step"]
 
 
+def are_told(optimiser: str, objective: str) -> bool:
+    """Whether not all keys of an attack are known, as one of its parts is only told of (`registry.tell`)."""
+    return registry.entry("optimiser", optimiser).is_told or registry.entry("objective", objective).is_told
+
+
 def words(kind: str, name: str) -> Mapping[str, Any]:
     """What the file of a part says of it.
 
@@ -31,8 +36,12 @@ def optimiser_section(name: str) -> type[Section]:
 
 
 def objective_fields(name: str) -> dict[str, tuple[Any, Any]]:
-    """The keys of an objective, as pydantic takes fields: its annotated keyword-only parameters."""
-    return keywords_of(registry.value("objective", name))
+    """The keys of an objective, as pydantic takes fields: its annotated keyword-only parameters.
+
+    Those of one that is only told of are not known.
+    """
+    entry = registry.entry("objective", name)
+    return {} if entry.is_told else keywords_of(entry.value)
 
 
 def regulariser_keys() -> dict[str, str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from fldrep import registry
 from fldrep.config.checking import parse_section, stable_json
 from fldrep.config.docs import config_schema
 from fldrep.config.jobs import AttackJob, MetricsJob, TrainJob
@@ -33,6 +34,9 @@ def values(kind, limits=()) -> st.SearchStrategy:
     """What a field of this type may hold: small numbers, the words it knows, names of which there are but two."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
+        chosen = next((one for one in inner[1:] if hasattr(one, "validate")), None)
+        if chosen is not None:
+            return st.one_of(*(sections(one, chosen) for one in sections_of(chosen)))
         return values(inner[0], [*limits, *inner[1:]])
     if origin is typing.Literal:
         return st.sampled_from(inner)
@@ -48,7 +52,14 @@ def values(kind, limits=()) -> st.SearchStrategy:
         return st.integers(_least(limits, 0), _least(limits, 0) + 2)
     if kind is float:
         return st.sampled_from([0.001, 0.5, 1.0])
-    return {bool: st.booleans(), str: NAMES, type(None): st.none()}[kind]
+    return {bool: st.booleans(), str: NAMES, type(None): st.none(), typing.Any: JUNK}[kind]
+
+
+def sections_of(chosen) -> list[type[Section]]:
+    """The sections of what is registered: attacks as one, else one an entry."""
+    if hasattr(chosen, "sections"):
+        return chosen.sections()
+    return [chosen.section(name) for name in registry.entries(chosen.kind)]
 
 
 def _least(limits, otherwise: int) -> int:
@@ -57,24 +68,24 @@ def _least(limits, otherwise: int) -> int:
 
 
 @st.composite
-def sections(draw, kind: type[Section]) -> dict:
+def sections(draw, kind: type[Section], chosen=None) -> dict:
     """A section: the keys it needs and a few that it may have; of some tries the first that is accepted alone."""
-    fields = kind.model_fields
+    fields, key = kind.model_fields, getattr(chosen, "key", None)
     for _ in range(5):
         optional = [name for name, field in fields.items() if not field.is_required()]
         picked = draw(st.lists(st.sampled_from(optional), max_size=3, unique=True)) if optional else []
-        wanted = [name for name, field in fields.items() if field.is_required() or name in picked]
+        wanted = [name for name, field in fields.items() if field.is_required() or name in (*picked, key)]
         raw = {
             name: draw(values(typing.Annotated[fields[name].annotation, *fields[name].metadata, 0])) for name in wanted
         }
-        if kind is Config or _accepted(kind, raw):
+        if kind is Config or _accepted(chosen.validate if chosen else kind.model_validate, raw):
             break
     return raw
 
 
-def _accepted(kind: type[Section], raw: dict) -> bool:
+def _accepted(validate, raw: dict) -> bool:
     try:
-        kind.model_validate(raw)
+        validate(raw)
     except ValidationError:
         return False
     return True
@@ -115,9 +126,9 @@ def refusal(raw: dict) -> str | None:
     assert parse_section(Config, stable_json(config)) == config
     assert jobs.runs
     for kind, job in [
-        *((TrainJob, train_job(config, run)) for run in jobs.runs),
+        *((TrainJob, train_job(config, jobs, run)) for run in jobs.runs),
         *((AttackJob, attack_job(config, jobs, block)) for block in jobs.blocks()),
-        (MetricsJob, metrics_job(config)),
+        (MetricsJob, metrics_job(config, jobs, None)),
     ]:
         assert parse_section(kind, stable_json(job)) == job
     return None

@@ -94,7 +94,7 @@ CASES = [
     ("models/conv/width", LOW, 0, "models.conv.width: 0: .*greater than or equal to 1"),
     ("models/conv/width", TEXT, "4", "models.conv.width: '4': .*integer"),
     ("models/Big Net", NO_NAME, {}, "models.Big Net: 'Big Net': .*pattern"),
-    ("models/conv/wdith", NO_KEY, 4, "models.conv.wdith: unknown key"),
+    ("models/conv/wdith", NO_KEY, 4, "models.conv.wdith: 4: unknown key"),
     ("models/lenet/width", NO_KEY, 8, "models.lenet.width: .*unknown key"),
     ("train", MISSING, ..., "train: missing"),
     ("train/lenet/rounds", LOW, -1, "train.lenet.rounds: -1: .*greater than or equal to 0"),

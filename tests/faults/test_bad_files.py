@@ -145,7 +145,7 @@ CASES = [
         "shards.parquet",
         "another table",
         lambda p: ATTACK_RUNS.write([], p),
-        "table 'attack_runs' version 2, expected 'shards'",
+        "table 'attack_runs' version 3, expected 'shards'",
     ),
     (
         "train",
@@ -255,9 +255,9 @@ CASES = [
     ("report", "claims.parquet", "missing", lambda p: spoilt(p), NOT_PARQUET),
     ("report", "claims.parquet", "another version", lambda p: table(p, version="0"), "version 0, expected 'claims'"),
     ("report", "accounting.parquet", "another table", lambda p: SHARDS.write([], p), "expected 'accounting'"),
-    ("report", "figure.png", "missing", lambda p: spoilt(p), "no readable figure"),
-    ("report", "figure.png", "another picture format", lambda p: spoilt(p, b"GIF89a"), "not a whole PNG file"),
-    ("report", "figure.png", "cut", lambda p: spoilt(p, cut=5), "not a whole PNG file"),
+    ("report", "privacy_utility.png", "missing", lambda p: spoilt(p), "no readable figure"),
+    ("report", "privacy_utility.png", "another picture format", lambda p: spoilt(p, b"GIF89a"), "not a whole PNG file"),
+    ("report", "privacy_utility.png", "cut", lambda p: spoilt(p, cut=5), "not a whole PNG file"),
 ]
 
 
@@ -297,7 +297,7 @@ def files(tmp_path):
     pictures = {"originals": torch.zeros(1, 1, 28, 28), "images": torch.zeros(1, 1, 1, 28, 28)}
     write_tensors(tmp_path / f"{BLOCK}.safetensors", pictures)
     write_tensors(tmp_path / "gallery.safetensors", {"a": torch.zeros(1, 28, 28)})
-    _picture(tmp_path / "figure.png")
+    _picture(tmp_path / "privacy_utility.png")
     return tmp_path
 
 
@@ -319,7 +319,7 @@ def arguments(job_words, files):
             given["figure"] = "privacy_utility"
         given |= {word: next(files.glob(f"{word}.*"), f"absent-{word}") for word in job.inputs}
         if name == "report":
-            given["figures"] = [files / "figure.png"]
+            given["figures"] = [files / "privacy_utility.png"]
         given |= {"results": files / "results"} if "results" in job.told else {}
         return job_words(name, **given, **{word: files / "made" / word for word in job.outputs})
 

@@ -390,7 +390,7 @@ def test_what_a_file_outside_takes_of_this_package_counts(package, plugin):
     before = code_digest(sign_at(plugin))
     package("attack/adam.py", "EPS = ", "ANOTHER = 1\nEPS = ")
     assert code_digest(sign_at(plugin)) == before, "it takes nothing of it"
-    package("metrics/images.py", "import ", "ANOTHER = 1\nimport ")
+    package("metrics/images.py", "Pair = ", "ANOTHER = 1\nPair = ")
     assert code_digest(sign_at(plugin)) != before, "as fldrep.compare"
 
 
