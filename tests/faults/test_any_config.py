@@ -96,7 +96,7 @@ def configs(draw) -> dict:
     """A config; one in three has a value put in place of another somewhere."""
     raw = draw(sections(Config))
     for entry in raw["grid"]:
-        entry["rounds"] = [0]
+        entry |= {"rounds": [0], "datasets": [draw(st.sampled_from(["mnist", "cifar10"]))]}
     for trained in raw["train"].values():
         trained["checkpoints"] = [0]
     if draw(st.integers(0, 2)) == 0:
