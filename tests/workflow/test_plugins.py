@@ -112,7 +112,7 @@ def test_a_remark_or_another_place_remakes_nothing_but_what_names_the_config(pla
     ("keys", "told"),
     [
         ({"scale": -1}, "defenses.sign-2.scale: -1: "),
-        ({"scael": 1}, "defenses.sign-2.scael: unknown key"),
+        ({"scael": 1}, "defenses.sign-2.scael: 1: unknown key"),
     ],
 )
 def test_a_wrong_key_of_a_plug_in_is_refused_by_name(snakemake, finished, plugged, keys, told):
