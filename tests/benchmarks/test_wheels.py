@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmarks.gpu.wheels import borrow
 print(len(borrow(Path(sys.argv[1]))))
 import pydantic, platformdirs
-from fldrep.config.attacks import AttackSettings
+from fldrep.config.attacks import attack_settings
 print(pydantic.__file__)
-print(AttackSettings(preset="gs").iterations)
+print(attack_settings("gs").iterations)
 """
 
 
