@@ -80,11 +80,6 @@ def test_config_and_folders_may_have_any_name(snakemake, tmp_path, tiny):
 
 
 REFUSED = {
-    "a photo whose name is a wildcard": (
-        {"data": {"photo": {"path": "a {x} b.jpg", "label": 1}}},
-        "",
-        "data.photo.path: 'a {x} b.jpg': ",
-    ),
     "a key given twice": ({}, "seeds: [1]\n", "seeds: stands twice, in lines"),
     "an old key": ({"engine": {"block": 2}}, "", "engine.block: renamed, write targets_per_job"),
     "a plug-in that is not there": ({"plugins": ["absent.py"]}, "", "plugins: 'absent.py': no such file"),
