@@ -72,7 +72,7 @@ def test_a_config_on_the_command_line_replaces_the_papers(snakemake, deployed):
 
 def test_single_keys_on_the_command_line_win_over_the_file(snakemake, tmp_path):
     found = snakemake("--summary", "--configfile", TINY, "--config", "name=other", folder=tmp_path)
-    assert found.jobs["report"] == {"reports/other/report.html"}
+    assert found.jobs["report"] == {"reports/other/report.html", "reports/other/record.json"}
     assert all(output.startswith("results/other/") for output in found.jobs["train"])
 
 
@@ -168,5 +168,5 @@ def test_a_wrong_key_on_the_command_line_is_refused_too(snakemake, tmp_path):
 def test_every_rule_has_a_log_an_environment_threads_memory_and_time():
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL):
-            for needed in ("log:", "conda:", "threads:", "mem_mb=", "runtime=", "> {log", "code="):
+            for needed in ("conda:", "threads:", "mem_mb=", "runtime=", "log:", f'command("{name}")', "code="):
                 assert needed in body, f"rule {name} has no {needed}"
