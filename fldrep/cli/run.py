@@ -18,7 +18,7 @@ from fldrep.errors import ConfigError, named
 from fldrep.plan.jobs import JOBS, Job, flag
 from fldrep.tables.attack_runs import ATTACK_RUNS
 
-MEANINGS = {column.name: column.meaning for column in ATTACK_RUNS.columns}
+MEANINGS = {column.name: column.meaning.replace("%", "%%") for column in ATTACK_RUNS.columns}
 
 
 def run_command(

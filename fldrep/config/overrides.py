@@ -6,7 +6,7 @@ as text. Text in a YAML file is text, and is refused where a number is wanted; s
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -61,15 +61,19 @@ def as_yaml(text: str) -> Any:
         return text
 
 
-def as_arguments(given: Mapping[str, Any]) -> str:
-    """What the command line said, `--config` included, quoted for a shell; empty where it said nothing.
+def snakemake_command(target: str, files: Iterable[str], given: Mapping[str, Any]) -> str:
+    """What a person types for a target, with config files and with values as `with_types` takes them.
 
-    >>> as_arguments({"name": "photo-gpu", "seeds": ["0", "1"]})
-    "--config name=photo-gpu 'seeds=[0, 1]'"
+    >>> snakemake_command("reports/x/report.html", ["my config.yaml"], {"name": "x", "seeds": ["0", "1"]})
+    "snakemake --cores all reports/x/report.html --configfile 'my config.yaml' --config name=x 'seeds=[0, 1]'"
     """
-    words = {
-        key: json.dumps(_typed(value, value)) if isinstance(value, Mapping | list) else value
-        for key, value in given.items()
-    }
-    pairs = [f"{key}={'' if value is None else value}" for key, value in words.items()]
-    return shlex.join(["--config", *pairs]) if pairs else ""
+    words = ["snakemake", "--cores", "all", str(target)]
+    for option, values in (("--configfile", [*files]), ("--config", [*_pairs(given)])):
+        words += [option, *values] if values else []
+    return shlex.join(words)
+
+
+def _pairs(given: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in given.items():
+        text = json.dumps(_typed(value, value)) if isinstance(value, Mapping | list) else value
+        yield f"{key}={'' if text is None else text}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fldrep import _FACE as FACE
 from fldrep.machine.origin import PACKAGE
-from fldrep.registry import Entry
+from fldrep.registry import Entry, built_in
 from fldrep.syntax import local_files, tree_digest, tree_of
 
 # Packages and modules of many declarations, each for other jobs: of these only the definitions that are reached count.
@@ -24,6 +24,8 @@ TOLD = frozenset({"fldrep.config.presets"})
 WORDS: dict[str, tuple[frozenset[int], frozenset[str]]] = {
     "Column": (frozenset({2, 3}), frozenset({"meaning", "unit"})),
     "option": (frozenset({1}), frozenset({"meaning", "unit", "source"})),
+    "registry.figure": (frozenset(), frozenset({"title", "caption", "needs", "order"})),
+    "registry.analysis": (frozenset(), frozenset({"title", "note", "order"})),
     "Need": (frozenset({1}), frozenset({"what"})),
     "_unless": (frozenset({1}), frozenset({"instead"})),
     "warnings.warn": (frozenset({0}), frozenset({"message"})),
@@ -142,7 +144,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         positions, keywords = WORDS.get(_dotted(node.func), (frozenset(), frozenset()))
-        if positions:
+        if positions or keywords:
             kept = [ast.Constant(None) if place in positions else one for place, one in enumerate(node.args)]
             while kept and len(kept) - 1 in positions:  # a word more at the end is a word
                 kept.pop()
@@ -243,6 +245,13 @@ def _used_by(module: str, name: str) -> list[str]:
 def _syntax(place: str) -> str:
     module, _, name = place.partition(":")
     return "\n".join(map(ast.dump, _definitions(module).get(name, ()) if name else (_tree(module),)))
+
+
+def words_digest(*kinds: str) -> str:
+    """Digest of what the decorators of all built-in entries of some kinds say of them. Returns 16 hex digits."""
+    known = (entry for kind in kinds for entry in built_in(kind).values())
+    words = [(one.kind, one.name, sorted(one.words.items())) for one in known]
+    return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
 
 
 def text_digest(*folders: Path) -> str:

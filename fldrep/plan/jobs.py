@@ -281,7 +281,7 @@ JOBS = {
             },
             outputs=TABLES | {"gallery": places.GALLERY},
             told=CODE | {"results": Told("{params.results:q}", Path, "the folder of all files of the grid")},
-            uses=lambda config, where: uses.by_metrics(),
+            uses=lambda config, where: [*uses.by_metrics(), *uses.by_tables()],
         ),
         Job(
             "figures",
@@ -290,7 +290,7 @@ JOBS = {
             of=Picture,
             inputs=TABLES | {"gallery": places.GALLERY},
             outputs={"picture": places.FIGURE},
-            uses=lambda config, where: [("figure", where.figure)],
+            uses=uses.by_figure,
             environment="plots",
         ),
         Job(

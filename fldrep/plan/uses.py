@@ -7,7 +7,7 @@ from fldrep.config.attacks import AttackSettings, members_of, parts_of, way_of
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.models import ModelSettings
 from fldrep.config.whole import Config
-from fldrep.storage.places import Block, Checkpoint, DataSet, Run
+from fldrep.storage.places import Block, Checkpoint, DataSet, Picture, Run
 
 Used = Iterable[tuple[str, str]]  # kinds and names of entries; of the kind `module`, a module of the package
 
@@ -46,9 +46,22 @@ def by_metrics() -> Used:
     yield from (("metric", name) for name in registry.entries("metric"))
 
 
+def by_tables(*names: str) -> Used:
+    """What says how the tables of these analyses are, of all if none is named: `tables.final` imports it on use."""
+    known = registry.built_in("analysis")
+    yield from (("module", f"{known[name].module}:{name.upper()}") for name in known if not names or name in names)
+
+
+def by_figure(config: Config, where: Picture) -> Used:
+    """What a figure is made of: itself, and the analyses whose tables it reads."""
+    yield "figure", where.figure
+    yield from by_tables(*registry.entry("figure", where.figure).words["reads"])
+
+
 def by_claims() -> Used:
     """What judges claims: all there is."""
     yield from (("claim", name) for name in registry.built_in("claim"))
+    yield from by_tables()
 
 
 def by_page() -> Used:

@@ -1,10 +1,12 @@
 """How a config is read: a key given twice, an old word, and what the command line says."""
 
+import shlex
+
 import pytest
 import yaml
 
 from fldrep.config.documents import KeyTwice, parse_document, read_document, refuse_keys_given_twice
-from fldrep.config.overrides import as_arguments, with_types
+from fldrep.config.overrides import snakemake_command, with_types
 from fldrep.config.reading import parse_config, plugin_files, read_config
 from fldrep.config.renamed import KEYS, VALUES, with_new_words
 from fldrep.errors import ConfigError
@@ -146,9 +148,10 @@ def test_a_config_that_is_a_section_of_an_importers_is_typed_alike():
 
 def test_a_command_repeats_what_the_command_line_said():
     given = {"name": "it's", "attacks": {"gs": {"iterations": "24000"}}, "seeds": ["0"], "data": None}
-    expected = "--config 'name=it'\"'\"'s' 'attacks={\"gs\": {\"iterations\": 24000}}' 'seeds=[0]' data="
-    assert as_arguments(given) == expected
-    assert as_arguments({}) == ""
+    words = shlex.split(snakemake_command("reports/x/claims.parquet", ["a b.yaml", "c.yaml"], given))
+    assert words[3:7] == ["reports/x/claims.parquet", "--configfile", "a b.yaml", "c.yaml"]
+    assert words[7:] == ["--config", "name=it's", 'attacks={"gs": {"iterations": 24000}}', "seeds=[0]", "data="]
+    assert snakemake_command("x", [], {}) == "snakemake --cores all x"
 
 
 # ---- plug-ins

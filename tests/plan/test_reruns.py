@@ -6,6 +6,9 @@ import pytest
 
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
+from fldrep.plan.digest import code_digest
+from fldrep.plan.jobs import JOBS
+from fldrep.storage.places import Picture
 
 TINY = Path(__file__).parents[1] / "workflow/tiny.yaml"
 EVERY_ATTACK = {"none/dlg/0", "soteria-60/dlg/0", "none/gs/0", "soteria-60/gs/0", "soteria-60/gs-masked/0"}
@@ -161,6 +164,26 @@ def test_a_line_of_one_figure_remakes_that_figure_and_the_page(again, package, t
     found = again(tiny)
     assert found["figures"] == {"figures/privacy_utility.png"}
     assert set(found) == {"figures", "report"}
+
+
+def test_a_word_of_a_figure_or_an_analysis_remakes_no_table_and_no_picture(again, package, tiny):
+    package("figures/privacy_utility.py", 'caption="', 'caption="In other words: ')
+    package("tables/leakage.py", 'note="', 'note="In other words: ')
+    assert again(tiny) == {}, "the page is told them beside its code"
+
+
+def test_a_column_of_an_analysis_counts_wherever_its_table_is_written_or_read(package):
+    """Also where no entry of a grid asks for the analysis: its table is there, empty, and has its columns."""
+    config = read_config(TINY)
+    told = {"metrics": None, "claims": None, "report": None, "leakage": Picture("leakage"), "other": Picture("batches")}
+
+    def codes() -> dict[str, str]:
+        rows = {name: JOBS["figures" if isinstance(where, Picture) else name] for name, where in told.items()}
+        return {name: code_digest(*row.code(config, told[name])) for name, row in rows.items()}
+
+    before = codes()
+    package("tables/leakage.py", '"batch_size"', '"batch_images"')
+    assert {name for name, code in codes().items() if code != before[name]} == {*told} - {"other"}
 
 
 def test_a_new_setting_with_a_default_remakes_nothing(again, package, tiny):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fldrep import registry
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
 
@@ -34,8 +35,10 @@ def test_the_page_holds_every_figure_and_page_with_its_caption(reports):
     for name in (*(f"{figure}.png" for figure in figures_of(read_config(TINY))), "claims.html", "report.html"):
         assert name in text, name
     said = words(re.sub(r"<[^>]+>|\\n|&\w+;", " ", text))
-    for name in (*figures_of(read_config(TINY)), "claims", "report"):
-        first = words((CAPTIONS / f"{name}.rst").read_text().split(".")[0])[:60].strip()
+    captions = {name: registry.entry("figure", name).words["caption"] for name in figures_of(read_config(TINY))}
+    captions |= {name: (CAPTIONS / f"{name}.rst").read_text() for name in ("claims", "report")}
+    for name, caption in captions.items():
+        first = words(caption.split(".")[0])[:60].strip()
         assert first in said, f"{name}: {first}"
     assert "snakemake.params" not in text
 

@@ -11,14 +11,14 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from fldrep.config.docs import config_schema
 from fldrep.config.documents import refuse_keys_given_twice
-from fldrep.config.overrides import as_arguments, with_types
+from fldrep.config.overrides import snakemake_command, with_types
 from fldrep.config.reading import parse_config, plugin_files
 from fldrep.config.checking import stable_json
 from fldrep.errors import FLDRepError
 from fldrep.figures import figures_of
 from fldrep.machine.devices import gpus_visible
 from fldrep.machine.origin import PACKAGE, share_package
-from fldrep.plan.digest import code_digest, text_digest
+from fldrep.plan.digest import code_digest, text_digest, words_digest
 from fldrep.plan.estimate import estimate
 from fldrep.plan.files import files_digest
 from fldrep.plan.grid import grid_of, summary
@@ -172,20 +172,11 @@ def shown_path(path):
 
 
 # What makes the claims again, as typed in the workflow's folder; a module's files may have a prefix.
-REBUILD_CLAIMS = " ".join(
-    [
-        shlex.join(
-            ["snakemake", "--cores", "all", workflow.modifier.modify_path(CLAIMS)]
-        ),
-        shlex.join(
-            [
-                "--configfile",
-                *map(shown_path, workflow.overwrite_configfiles or CONFIG_FILES),
-            ]
-        ),
-        as_arguments(GIVEN),
-    ]
-).strip()
+REBUILD_CLAIMS = snakemake_command(
+    workflow.modifier.modify_path(CLAIMS),
+    map(shown_path, workflow.overwrite_configfiles or CONFIG_FILES),
+    GIVEN,
+)
 
 
 def gpus_wanted(wildcards):

@@ -41,6 +41,7 @@ rule report:
     params:
         settings=settings_of("report"),
         text=text_digest(TEMPLATES),
+        words=words_digest("figure", "analysis"),
         code=code_of("report"),
         plugins=plugin_words,
     shell:
