@@ -5,6 +5,7 @@ from time import process_time
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import fldrep
 from fldrep.models.building import build_model
@@ -77,3 +78,13 @@ def seconds(work: Callable[[], object], now: Callable[[], float] = process_time)
     began = now()
     work()
     return now() - began
+
+
+def counting_flops() -> FlopCounterMode:
+    """A block whose products and convolutions are counted, those too that are added to what is there."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flop})
+
+
+def _baddbmm_flop(into, a, b, **_) -> int:
+    """Torch counts a batched product only where it makes a new tensor."""
+    return 2 * a[0] * a[1] * a[2] * b[2]

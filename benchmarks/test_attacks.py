@@ -5,10 +5,9 @@ from time import perf_counter
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import twins
-from benchmarks.measuring import images, network, seconds, step_seconds, targets
+from benchmarks.measuring import counting_flops, images, network, seconds, step_seconds, targets
 from fldrep.attack import quasi_newton
 from fldrep.attack.compares import Comparison
 from fldrep.attack.engine import gradient_map, matching
@@ -92,7 +91,7 @@ def test_gs_on_convnet(compare, report):
 def flops_of_loop(model) -> int:
     """Of one image-iteration with a gradient of the gradient, products and convolutions only."""
     update, labels = targets(model, 1)
-    with FlopCounterMode(display=False) as counter:
+    with counting_flops() as counter:
         twins.gs_steps(model, [value[0] for value in update.values()], labels[0], images(1)[0], 1)
     return counter.get_total_flops()
 
@@ -102,7 +101,7 @@ def flops_of_step(model, count: int) -> int:
     update, labels = targets(model, count)
     observed, match = matched(gradients, "gs", update)
     soft = torch.nn.functional.one_hot(labels, 10).float()[:, None]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), counting_flops() as counter:
         match(observed, images(count)[:, None], soft)
     return counter.get_total_flops()
 

@@ -4,7 +4,6 @@ from functools import partial
 from itertools import product
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import twins
 from benchmarks.gpu.clock import Stopwatch, now
@@ -12,7 +11,7 @@ from benchmarks.gpu.inner import SPEED, device_for, device_words, reconstruct
 from benchmarks.gpu.scale import Case, Scale
 from benchmarks.gpu.sheet import Sheet, outcome
 from benchmarks.gpu.task import Task
-from benchmarks.measuring import network, targets
+from benchmarks.measuring import counting_flops, network, targets
 
 MODES = {"eager": "never", "compiled": "always", "graphs": "graphs"}
 WARM = {"eager": 1, "compiled": 2, "graphs": 4}  # steps before it runs at its pace: a graph is recorded at the second
@@ -146,21 +145,13 @@ class Speed:
         return self.work[attack, name, loop]
 
     def _flops(self, model, attack: str, steps: int, loop: bool) -> int:
-        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
+        with counting_flops() as counter:
             update, labels = targets(model, 1)
             if not loop:
                 reconstruct(model, update, labels, attack, steps)
             elif steps:
                 loop_over(model, attack, (update, labels), steps, self.device)
         return counter.get_total_flops()
-
-
-def _baddbmm_flop(into, a, b, **_) -> int:
-    """Of a batched product that is added to what is there: torch counts it only where it makes a new tensor."""
-    return 2 * a[0] * a[1] * a[2] * b[2]
-
-
-IN_PLACE = {torch.ops.aten.baddbmm_: _baddbmm_flop}
 
 
 def loop_over(model, attack: str, given: tuple, steps: int, device: torch.device) -> float:

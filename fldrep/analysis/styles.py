@@ -12,8 +12,7 @@ import pandas as pd
 
 from fldrep import registry
 
-# The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#949494"
+GREY = "#949494"
 
 
 @dataclass(frozen=True)
@@ -32,34 +31,15 @@ class MethodStyle:
         return marker, colour
 
 
-OTHER = MethodStyle()  # of a method that says nothing of its looks
-BUILT_IN = {
-    "none": MethodStyle(0, "#222222", "X"),
-    "soteria": MethodStyle(
-        10,
-        BLUE,
-        "o",
-        rules={
-            "ratio": ("o", BLUE),
-            "inverse": ("P", GREEN),
-            "reference-notebook": ("h", PURPLE),
-            "reference-script": ("p", RED),
-        },
-    ),
-    "compression": MethodStyle(20, ORANGE, "s", "--"),
-    "gaussian": MethodStyle(30, GREEN, "D", "-."),
-    "laplace": MethodStyle(40, PURPLE, "v", ":"),
-}
+OTHER = MethodStyle()  # of a method that is not known here
 
 
 def style_of(method: str) -> MethodStyle:
-    """The style of a method: what its entry says (class attributes, words of the decorator), else `OTHER`.
+    """The style of a method: what its class says of its looks.
 
     >>> style_of("soteria").of_rule("inverse"), style_of("compression").of_rule("")
     (('P', '#029e73'), ('s', '#de8f05'))
     """
-    if method in BUILT_IN:
-        return BUILT_IN[method]
     entry = registry.entries("defense").get(method)
     if entry is None:
         return OTHER

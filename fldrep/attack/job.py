@@ -93,7 +93,7 @@ class Batches:
         run, each = where.run, job.update.images
         shares, identity = read_shards(shards, imageset.train_labels), (run.dataset, run.partition, run.seed)
         targets = choose_targets(shares, job.targets, *identity, images=each)
-        normalisation = input_of(run, job.model, imageset)
+        normalisation = input_of(job.model, imageset)
         pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
         return cls(
             targets=targets,

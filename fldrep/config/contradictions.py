@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fldrep import registry
 from fldrep.config.data import PHOTO, dataset_names
+from fldrep.config.datasets import facts_of
 from fldrep.config.grid import GridEntry
 from fldrep.config.needs import Public, Sent, lacks
 from fldrep.config.presets import ATTACK_PRESETS
@@ -24,16 +25,20 @@ def _check_datasets(config: Config, names: list[str], where: str) -> None:
             raise ValueError(f"{where}: {name!r} is no data set; known: {', '.join(sorted(known))}")
 
 
-def _check_photo(config: Config, entry: GridEntry, where: str) -> None:
-    """Refuse to attack a photo that is not given, or more images or clients than the one it is."""
-    if config.data.photo is None:
+def _check_counts(config: Config, dataset: str, entry: GridEntry, where: str) -> None:
+    """Refuse to attack more images than a data set has, or to deal them to more clients; a photo that is not given."""
+    if dataset == PHOTO and config.data.photo is None:
         raise ValueError(f"{where}.datasets: {PHOTO!r} needs data.photo: {{path: ..., label: ...}}")
-    if entry.attacks and entry.targets != 1:
-        raise ValueError(f"{where}.targets: {entry.targets}, but data set {PHOTO!r} is one image: expected 1")
+    images = facts_of(dataset, config.data).train_images
+    if images is None:  # known once the arrays are there
+        return
+    if entry.attacks and entry.targets > images:
+        raise ValueError(f"{where}.targets: {entry.targets}: expected at most {images}, the images of {dataset!r}")
     for name in entry.partitions:
         clients = config.partitions[name].clients
-        if clients != 1:
-            raise ValueError(f"{where}.partitions: {name!r} deals the one image of {PHOTO!r} to {clients}: expected 1")
+        if clients > images:
+            most = f"expected at most {images}, the images of {dataset!r}"
+            raise ValueError(f"{where}.partitions: {name!r} has {clients} clients: {most}")
 
 
 def check_entry(config: Config, entry: GridEntry, where: str) -> None:
@@ -44,8 +49,8 @@ def check_entry(config: Config, entry: GridEntry, where: str) -> None:
             if name not in known:
                 raise ValueError(f"{where}.{key}: {name!r} is not in {key}; known: {', '.join(sorted(known))}")
     _check_datasets(config, entry.datasets, f"{where}.datasets")
-    if PHOTO in entry.datasets:
-        _check_photo(config, entry, where)
+    for name in entry.datasets:
+        _check_counts(config, name, entry, where)
     for model in entry.models:
         if model not in config.train:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fldrep.config.section import Name, Natural, Section, Targets, option
+from fldrep.config.section import Name, Natural, Positive, Section, option
 from fldrep.config.updates import SINGLE
 
 ANALYSES = ("leakage", "certificate", "accounting")
@@ -20,7 +20,7 @@ class GridEntry(Section):
     rounds: list[Natural] = option([0], "checkpoints attacked; each must be one that training keeps")
     updates: list[Name] = option([SINGLE], "names from `updates`", min_length=1)
     attacks: list[Name] = option([], "names from `attacks`; none means training only")
-    targets: Targets = option(
+    targets: Positive = option(
         8, "images attacked for each combination; a multiple of the images an update holds", unit="images"
     )
     theory: list[Literal[ANALYSES]] = option(

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from fldrep.config.section import Clients, Positive, Section, option
+from fldrep.config.section import Positive, Section, option
 
 
 class PartitionSettings(Section):
     """How training images are dealt to clients."""
 
     method: Literal["iid", "label-skew", "dirichlet"] = option("iid", "how training images are dealt to clients")
-    clients: Clients = option(100, "number of clients", source="recalled from the paper (R)")
+    clients: Positive = option(100, "number of clients", source="recalled from the paper (R)")
     classes_per_client: Positive | None = option(
         None, "exact number of classes each client holds (method label-skew)", source="2: recalled from the paper (R)"
     )

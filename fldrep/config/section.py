@@ -21,12 +21,6 @@ Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
-Clients = Annotated[int, Field(ge=1, le=60_000)]  # each needs an image, and no data set known here has more
-
-
-Targets = Annotated[int, Field(ge=1, le=50_000)]  # every data set known here has so many
-
-
 Threads = Annotated[int, Field(ge=1, le=1024)]
 
 

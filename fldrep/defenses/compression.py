@@ -28,7 +28,7 @@ class Compression(Defense):
         rate: Rate = option(..., "share of each tensor's entries that is pruned")
 
     zeros = "all"
-    order, colour, marker = 20, "#de8f05", "s"
+    order, colour, marker, line = 20, "#de8f05", "s", "--"
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The large entries of each client's tensors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fldrep.config.section import Section
@@ -22,7 +23,8 @@ class Defense:
     Class attributes say what an attacker may know: `zeros`, where the update that is sent has zeros (`none`; `head`:
     columns of the last weight; `all`: entries of any tensor); `noise`, the law of what is added to every entry (`none`,
     `gaussian` or `laplace`), whose standard deviation is the setting `std`. An update that is scaled down to an L2 norm
-    has the setting `clip`. `order`, `colour` and `marker` say where and how figures show the defense.
+    has the setting `clip`. `order`, `colour`, `marker` and `line` say where and how figures show the defense; `rules`
+    gives the marker and the colour of each value of a setting `rule`.
     """
 
     class Settings(Section):
@@ -33,6 +35,8 @@ class Defense:
     order: ClassVar[int] = 100
     colour: ClassVar[str] = "#949494"
     marker: ClassVar[str] = "*"
+    line: ClassVar[str] = "-"
+    rules: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(self, settings: Any):
         self.settings = settings

@@ -17,7 +17,7 @@ class Gaussian(Noise):
     """Add independent N(0, std^2) noise to every entry."""
 
     noise = "gaussian"
-    order, colour, marker = 30, "#029e73", "D"
+    order, colour, marker, line = 30, "#029e73", "D", "-."
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Standard normal draws."""

@@ -18,7 +18,7 @@ class Laplace(Noise):
     """Add independent Laplace noise of standard deviation `std` to every entry."""
 
     noise = "laplace"
-    order, colour, marker = 40, "#cc78bc", "v"
+    order, colour, marker, line = 40, "#cc78bc", "v", ":"
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Differences of two exponentials of scale 1 / sqrt(2)."""

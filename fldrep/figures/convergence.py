@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, Symmetric
 from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, mean_interval
 from fldrep.analysis.rows import LEAST_FLOOR
-from fldrep.analysis.styles import OTHER, style_of
+from fldrep.analysis.styles import OTHER
 from fldrep.figures import theme
 
 PANEL = ["dataset", "partition"]
@@ -19,7 +19,7 @@ FEW_STEPS = 20  # fewer steps than these are shown side by side
 RUN = ["seed", "repetition"]
 MASK_COLOURS = {
     "none": theme.INK,
-    "soteria": style_of("soteria").colour,
+    "soteria": theme.COLOURS[0],
     "random": theme.COLOURS[3],
 }
 BEFORE = {"color": theme.GREY, "linestyle": "-.", "linewidth": 1.2}

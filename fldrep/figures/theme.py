@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fldrep.analysis.intervals import Estimate
 from fldrep.analysis.rows import defenses_in_order
-from fldrep.analysis.styles import style_of, styles_in
+from fldrep.analysis.styles import styles_in
 from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.atomic import atomic_write
 
@@ -29,7 +29,7 @@ DPI = 110
 LEAST_WIDTH, LEGEND_INCHES = 6.5, 3.1  # of a figure, and of a legend's column
 # The colours of seaborn's `colorblind` palette, which stay apart under the common kinds of colour blindness.
 COLOURS = sns.color_palette("colorblind").as_hex()
-INK = style_of("none").colour  # of the undefended client
+INK = "#222222"  # of text and of the undefended client
 PALEST = 0.5  # share of white in the weakest rate of a method
 GREY = "#6b6b6b"
 PRUNED = {"live_pruned": "live", "nonzero_pruned": "nonzero"}  # columns of shares of features pruned, and of which

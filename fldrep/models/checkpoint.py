@@ -22,8 +22,8 @@ def model_for(run: Run, settings: ModelSettings, images: ImageSet) -> Model:
     return network_of(settings, images.shape, images.classes, seed)
 
 
-def input_of(run: Run, settings: ModelSettings, images: ImageSet) -> Normalisation:
-    """What the network of a run takes: images normalised with the data set's constants, or pixels."""
+def input_of(settings: ModelSettings, images: ImageSet) -> Normalisation:
+    """What a network takes: images normalised with the data set's constants, or pixels."""
     if settings.normalisation == "none":
         return normalisation_for(images.shape[0], "none")
     return Normalisation.of(images.mean, images.std)

@@ -281,7 +281,7 @@ JOBS = {
             },
             outputs=TABLES | {"gallery": places.GALLERY},
             told=CODE | {"results": Told("{params.results:q}", Path, "the folder of all files of the grid")},
-            uses=lambda config, where: [*uses.by_metrics(), *uses.by_tables()],
+            uses=lambda config, where: [*uses.by_metrics(), *uses.by_tables(), *uses.by_looks(config)],
         ),
         Job(
             "figures",

@@ -46,6 +46,11 @@ def by_metrics() -> Used:
     yield from (("metric", name) for name in registry.entries("metric"))
 
 
+def by_looks(config: Config) -> Used:
+    """What says how the defenses of a config are shown."""
+    yield from (("defense", settings.method) for settings in config.defenses.values())
+
+
 def by_tables(*names: str) -> Used:
     """What says how the tables of these analyses are, of all if none is named: `tables.final` imports it on use."""
     known = registry.built_in("analysis")

@@ -41,7 +41,7 @@ def train_run(
         images_of_clients(read_shards(shards, data.train_labels)),
         job.train,
         job.defense,
-        normalisation=input_of(run, job.model, data),
+        normalisation=input_of(job.model, data),
         identity=(run.dataset, run.model, run.partition, run.seed),
         defense_name=run.defense,
         workers=threads,
@@ -65,7 +65,7 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     model = model_for(run, job.model, data)
     model.load_state_dict(state)
     model.eval()
-    inputs = input_of(run, job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
+    inputs = input_of(job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
     drawn = generator("agreement", run.dataset, run.model, run.seed)
     return defense.agreement(model, inputs, Client(generator=drawn))
 

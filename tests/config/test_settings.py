@@ -224,8 +224,8 @@ def test_a_wrong_config_is_refused_in_one_line_that_names_the_key(path, value, t
     ("given", "told"),
     [
         ({"photo": None}, r"grid\[0\].datasets: 'photo' needs data.photo"),
-        ({"targets": 2}, r"grid\[0\].targets: 2, but data set 'photo' is one image"),
-        ({"clients": 2}, r"grid\[0\].partitions: 'iid' deals the one image of 'photo' to 2"),
+        ({"targets": 2}, r"grid\[0\].targets: 2: expected at most 1, the images of 'photo'"),
+        ({"clients": 2}, r"grid\[0\].partitions: 'iid' has 2 clients: expected at most 1, the images of 'photo'"),
         ({}, None),
     ],
 )

@@ -53,7 +53,8 @@ LOW, HIGH, NOT_FINITE, EMPTY, NO_NAME, TEXT = (
     "no name",
     "number as text",
 )
-CAUSES = {MISSING, TYPE, UNKNOWN, NO_KEY, LOW, HIGH, NOT_FINITE, EMPTY, NO_NAME, TEXT}
+MANY = "more than there are"
+CAUSES = {MISSING, TYPE, UNKNOWN, NO_KEY, LOW, HIGH, NOT_FINITE, EMPTY, NO_NAME, TEXT, MANY}
 
 # key (a path into BASE), cause, wrong value (... takes the key away), what the line must say
 CASES = [
@@ -76,7 +77,7 @@ CASES = [
     ("partitions", TYPE, ["iid"], "partitions: .*dictionary"),
     ("partitions", MISSING, ..., "partitions: missing"),
     ("partitions/iid/clients", LOW, 0, "partitions.iid.clients: 0: .*greater than or equal to 1"),
-    ("partitions/iid/clients", HIGH, 10**12, "partitions.iid.clients: 1000000000000: .*or equal to 60000"),
+    ("partitions/iid/clients", HIGH, 10**12, "partitions.iid.clients: 1000000000000: .*or equal to 2147483647"),
     (
         "partitions/iid/method",
         UNKNOWN,
@@ -141,7 +142,9 @@ CASES = [
     ("grid", MISSING, ..., "grid: missing"),
     ("grid", TYPE, {"datasets": ["mnist"]}, "grid: .*list"),
     ("grid/0/targets", LOW, 0, "grid.0.targets: 0: .*greater than or equal to 1"),
-    ("grid/0/targets", HIGH, 50_001, "grid.0.targets: 50001: .*less than or equal to 50000"),
+    ("grid/0/targets", HIGH, 10**12, "grid.0.targets: 1000000000000: .*or equal to 2147483647"),
+    ("grid/0/targets", MANY, 60_001, r"grid\[0\].targets: 60001: expected at most 60000, the images of 'mnist'"),
+    ("partitions/iid/clients", MANY, 60_001, r"grid\[0\].partitions: 'iid' has 60001 clients: expected at most 60000"),
     ("grid/0/datasets", UNKNOWN, ["imagenet"], r"grid\[0\].datasets: 'imagenet' is no data set; known: .*mnist"),
     ("grid/0/datasets", EMPTY, [], r"grid.0.datasets: \[\]: .*at least 1"),
     ("grid/1/models", MISSING, ..., "grid.1.models: missing"),

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from fldrep import registry
-from fldrep.analysis.styles import BUILT_IN, OTHER, style_of, styles_text
+from fldrep.analysis.styles import OTHER, style_of, styles_text
 from fldrep.config.reading import read_config
 from fldrep.config.theory import TheorySettings
 from fldrep.errors import ConfigError, DataError, UnknownName
@@ -364,9 +364,11 @@ def test_styles_tell_defenses_apart(synthetic):
 
 
 def test_built_in_colours_are_those_of_the_palette_for_the_colour_blind():
-    used = {style.colour for style in (*BUILT_IN.values(), OTHER)} - {theme.INK}
-    used |= {colour for style in BUILT_IN.values() for _, colour in style.rules.values()}
-    assert used <= set(theme.COLOURS)
+    styles = [style_of(method) for method in registry.built_in("defense")]
+    used = {style.colour for style in (*styles, OTHER)}
+    used |= {colour for style in styles for _, colour in style.rules.values()}
+    assert used <= {*theme.COLOURS, theme.INK}
+    assert style_of("none").colour == theme.INK
 
 
 def test_a_table_carries_the_looks_of_a_method_that_is_not_known_here(synthetic, tmp_path):

@@ -9,7 +9,6 @@ from fldrep.errors import UnknownName
 from fldrep.models.checkpoint import input_of
 from fldrep.models.normalisation import Normalisation, normalisation_for
 from fldrep.storage.imageset import ImageSet
-from fldrep.storage.places import Run
 
 CIFAR = ((0.49147, 0.48226, 0.44677), (0.24703, 0.24349, 0.26159))
 MNIST = ((0.13066,), (0.30811,))
@@ -75,7 +74,6 @@ def test_a_network_takes_the_constants_that_its_image_set_holds_exactly(name, tm
     labels = torch.arange(4) % 2
     ImageSet(images, labels, images, labels, torch.zeros(2, *images.shape[1:]), mean, std).write(tmp_path / "set", {})
     found = ImageSet.read(tmp_path / "set")
-    run = Run(name, "model", "iid", "none", 0)
-    assert input_of(run, ModelSettings(), found) == normalisation_for(1, name) == Normalisation(*BUILT_IN[name])
-    plain = input_of(run, ModelSettings(normalisation="none"), found)
+    assert input_of(ModelSettings(), found) == normalisation_for(1, name) == Normalisation(*BUILT_IN[name])
+    plain = input_of(ModelSettings(normalisation="none"), found)
     assert plain == Normalisation((0.0,) * len(mean), (1.0,) * len(mean))

@@ -6,7 +6,7 @@ which are pruned at a rate.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fldrep.config.section import Rate, Section, option
 from fldrep.defenses.defense import Defense
@@ -44,6 +44,12 @@ class Soteria(Defense):
 
     zeros = "head"
     order, colour, marker = 10, "#0173b2", "o"
+    rules: ClassVar[dict[str, tuple[str, str]]] = {
+        "ratio": ("o", "#0173b2"),
+        "inverse": ("P", "#029e73"),
+        "reference-notebook": ("h", "#cc78bc"),
+        "reference-script": ("p", "#d55e00"),
+    }
 
     kept: Tensor | None = None  # the mask of the step under way, (F,) bool; None between steps, as in evaluation
 

@@ -40,7 +40,7 @@ def certificate_job(
         raise ConfigError(f"defense {run.defense!r} leaves r as it is: there is nothing to certify; Soteria prunes r")
     data = ImageSet.read(images)
     model = model_at(run, where.round, job.model, data, checkpoints)
-    to_input = input_of(run, job.model, data).to_input
+    to_input = input_of(job.model, data).to_input
     kept = read_tensors(reconstructions, ["originals", "images", "labels"])
     originals, found = to_input(kept["originals"]), to_input(kept["images"])
     if len(originals) != len(job.targets):

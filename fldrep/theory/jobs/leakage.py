@@ -29,7 +29,7 @@ def leakage_job(
     run, round = where.run, where.round
     data, settings = ImageSet.read(images), job.leakage
     model = model_at(run, round, job.model, data, checkpoints)
-    to_input = input_of(run, job.model, data).to_input
+    to_input = input_of(job.model, data).to_input
     most, held = max(settings.batch_sizes), SHARDS.read(shards)
     drawn = [client_batch(held, run, batch, most, shards) for batch in range(settings.batches)]
     positions = torch.cat([images_held for _, images_held in drawn])
