@@ -97,7 +97,7 @@ def test_the_file_has_the_rights_that_the_users_mask_gives(tmp_path):
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from fldrep.files import atomic_write\n"
+        "import os, sys; from pathlib import Path; from fldrep.atomic import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as beside:\n"
         "    beside.write_text('half'); os.kill(os.getpid(), 9)"
     )

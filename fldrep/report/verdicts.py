@@ -69,7 +69,8 @@ def scale(config: Config, finding: Finding) -> str:
 def model_words(settings: ModelSettings) -> str:
     """A network in words.
 
-    >>> model_words(ModelSettings(architecture="convnet", width=16))
+    >>> from fldrep.config.models import model_settings
+    >>> model_words(model_settings("convnet", width=16))
     'convnet of width 16'
     """
     width = getattr(settings, "width", None)
