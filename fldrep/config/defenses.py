@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fldrep import registry
 from fldrep.config.entries import OneOf
 from fldrep.config.section import Section, option
+from fldrep.config.series import KEY
 
 
 class DefenseSettings(Section):
@@ -13,7 +14,20 @@ class DefenseSettings(Section):
     method: str = option(..., "name of the defense")
 
 
-METHODS = OneOf("defense", "method", DefenseSettings, default="none")
+class Methods(OneOf):
+    """The defenses registered; in a config each may have several rates, which `series` makes sections of their own."""
+
+    def schema_of(self, name: str, handler: Any) -> dict[str, Any]:
+        """With a list of rates wherever there is one rate."""
+        made = super().schema_of(name, handler)
+        keys = made["properties"]
+        if KEY in keys:
+            rates = {"type": "array", "items": keys[KEY], "minItems": 1}
+            keys = {**keys, KEY: {"anyOf": [keys[KEY], rates]}}
+        return {**made, "properties": keys}
+
+
+METHODS = Methods("defense", "method", DefenseSettings, default="none")
 ChosenDefense = Annotated[DefenseSettings, METHODS]
 
 

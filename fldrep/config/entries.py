@@ -121,9 +121,10 @@ class OneOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: D105
-        return {"oneOf": [self._schema_of(name, handler) for name in registry.entries(self.kind)]}
+        return {"oneOf": [self.schema_of(name, handler) for name in registry.entries(self.kind)]}
 
-    def _schema_of(self, name: str, handler: Any) -> dict[str, Any]:
+    def schema_of(self, name: str, handler: Any) -> dict[str, Any]:
+        """The JSON schema of an entry's section, as a config may say it."""
         made = handler.resolve_ref_schema(handler(self.section(name).__pydantic_core_schema__))
         required = made.get("required", [])
         return made if name == self.default else {**made, "required": [self.key, *required]}

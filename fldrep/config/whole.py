@@ -12,6 +12,7 @@ from fldrep.config.metrics import MetricSettings
 from fldrep.config.models import ChosenModel
 from fldrep.config.partitions import PartitionSettings
 from fldrep.config.section import Name, Natural, Section, option
+from fldrep.config.series import with_series
 from fldrep.config.theory import TheorySettings
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import SINGLE, UpdateSettings
@@ -30,7 +31,11 @@ class Config(Section):
     partitions: dict[Name, PartitionSettings] = option(..., "named ways to deal images to clients")
     models: dict[Name, ChosenModel] = option(..., "named networks")
     train: dict[Name, TrainSettings] = option(..., "federated training, by the model's name")
-    defenses: dict[Name, ChosenDefense] = option(..., "named defenses")
+    defenses: dict[Name, ChosenDefense] = option(
+        ...,
+        "named defenses; where `rate` is a list, one for each: `soteria` at [0.4, 0.125] is `soteria-40` and"
+        " `soteria-12p5`, and `soteria` in the grid means both",
+    )
     updates: dict[Name, UpdateSettings] = option(
         {}, "named kinds of update; `single`, one image and one step, is always there"
     )
@@ -39,6 +44,11 @@ class Config(Section):
     engine: EngineSettings = option(EngineSettings(), "how attacks are computed")
     metrics: MetricSettings = option(MetricSettings(), "how reconstructions are judged")
     theory: TheorySettings = option(TheorySettings(), "how the paper's theory is checked")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_series(cls, given):
+        return with_series(given)
 
     @field_validator("updates")
     @classmethod
