@@ -212,3 +212,35 @@ def test_what_a_hook_returns_is_checked(case, hook, gives, told):
     with pytest.raises(ConfigError, match=f"defense 'none': what {told}") as refused:
         defended_update(wrong, Client(model, images[:1], labels[:1]))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"on_updates": none}, "Wrong.on_updates: no hook; the hooks are on_batch, on_model, on_step, on_update"),
+        ({"zeros": "heads"}, "Wrong.zeros: 'heads': expected 'none', 'head' or 'all'"),
+        ({"noise": "normal"}, "Wrong.noise: 'normal': expected 'none', 'gaussian' or 'laplace'"),
+        ({"noise": "gaussian"}, "Wrong.Settings: noise 'gaussian' needs a setting std"),
+        ({"Settings": type("Settings", (), {})}, "Wrong.Settings: expected a class of fldrep.Section"),
+    ],
+)
+def test_a_class_that_does_not_mean_what_it_says_is_refused(words, told):
+    with pytest.raises(ConfigError, match=told):
+        type("Wrong", (fldrep.Defense,), words)
+
+
+@pytest.mark.parametrize(
+    ("decorated", "told"),
+    [
+        ('@fldrep.defense("bare")\nclass Bare: pass', "defense 'bare': Bare: expected a class of fldrep.Defense"),
+        ('@fldrep.defense("bare")\ndef bare(): pass', "defense 'bare': bare: expected a class of fldrep.Defense"),
+        ('@fldrep.optimiser("bare")\nclass Bare: pass', "optimiser 'bare': Bare: expected a class with a method solve"),
+        ('@fldrep.metric("bare")\nclass Bare: pass', "metric 'bare': Bare: expected a function"),
+        ("@fldrep.defense\nclass Bare(fldrep.Defense): pass", r"@defense needs a name: @defense\(\"some-name\"\)"),
+        ('@fldrep.defense("A b")\nclass Bare(fldrep.Defense): pass', "defense 'A b': expected lower-case words"),
+    ],
+)
+def test_what_is_no_entry_of_its_kind_is_refused_where_it_is_registered(plug_in, decorated, told):
+    with pytest.raises(ConfigError, match=f"plugins: .*: {told}") as refused:
+        plug_in(f"import fldrep\n{decorated}\n")
+    assert "\n" not in str(refused.value)
