@@ -41,9 +41,9 @@ ROOMS = {
     "analysis": "fldrep.tables",
 }
 
-# Kinds whose entries are classes: what they must be, and a method that tells; entries of all others are functions.
+# Kinds whose entries are classes: what they must be, and an attribute that tells; entries of all others are functions.
 CLASSES = {
-    "defense": ("a class of fldrep.Defense", "on_update"),
+    "defense": ("a class of fldrep.Defense", "changes_gradient"),
     "optimiser": ("a class with a method solve", "solve"),
 }
 NAME = re.compile("[a-z0-9]+([-_][a-z0-9]+)*")

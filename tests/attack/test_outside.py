@@ -193,6 +193,16 @@ def test_parts_by_keywords_are_an_attack_of_ones_own(load, lenet):
         ('@fldrep.objective("odd")\ndef odd(trial, observed): pass', "what odd returns: None: expected values"),
         ('@fldrep.objective("odd")\ndef odd(trial, observed): return sum(v.sum() for v in trial.values())', "what odd"),
         (
+            '@fldrep.objective("odd")\ndef odd(trial, observed):\n'
+            "  return next(iter(trial.values())).flatten(1).sum(1), {}",
+            r"the derivative that odd returns\['.*'\]: None: expected a tensor of shape",
+        ),
+        (
+            '@fldrep.objective("odd")\ndef odd(trial, observed):\n'
+            "  return next(iter(trial.values())).flatten(1).sum(1), {n: v.flatten(1)[:, :1] for n, v in trial.items()}",
+            r"the derivative that odd returns\['.*'\]: shape .*: expected a tensor of shape",
+        ),
+        (
             '@fldrep.optimiser("odd")\nclass Odd:\n  def solve(self, *given): pass',
             "optimiser 'odd': what solve returns",
         ),

@@ -233,6 +233,10 @@ def test_a_class_that_does_not_mean_what_it_says_is_refused(words, told):
     ("decorated", "told"),
     [
         ('@fldrep.defense("bare")\nclass Bare: pass', "defense 'bare': Bare: expected a class of fldrep.Defense"),
+        (
+            '@fldrep.defense("bare")\nclass Bare:\n  def on_update(self, update, client): return update',
+            "defense 'bare': Bare: expected a class of fldrep.Defense",
+        ),
         ('@fldrep.defense("bare")\ndef bare(): pass', "defense 'bare': bare: expected a class of fldrep.Defense"),
         ('@fldrep.optimiser("bare")\nclass Bare: pass', "optimiser 'bare': Bare: expected a class with a method solve"),
         ('@fldrep.metric("bare")\nclass Bare: pass', "metric 'bare': Bare: expected a function"),
