@@ -23,20 +23,20 @@ def differentiated(function: Callable, at: Any, *others: Any) -> tuple[Tensor, A
     if not isinstance(value, Tensor) or value.ndim != 1:
         refuse(f"what {_name(function)} returns", found, "values of shape (P,), or these and their derivative")
     if isinstance(found, tuple):
-        _require_alike(at, found[1], _name(function))
+        for key, expected, said in _pairs(at, found[1]):
+            if not isinstance(said, Tensor) or said.shape != expected.shape:
+                told = f"the derivative that {_name(function)} returns{key and f'[{key!r}]'}"
+                refuse(told, said, f"a tensor of shape {tuple(expected.shape)}")
         return found
     value, back = torch.func.vjp(lambda at: function(at, *others), at)
     return value, back(torch.ones_like(value))[0]
 
 
-def _require_alike(at: Any, derivative: Any, name: str) -> None:
-    """Errors: `ConfigError` where a derivative has another form than what it is by."""
-    expected, said = (one if isinstance(one, dict) else {"": one} for one in (at, derivative))
-    for key in expected.keys() | said.keys():
-        shape = getattr(expected.get(key), "shape", None)
-        if shape is None or getattr(said.get(key), "shape", None) != shape:
-            told = "no such tensor" if shape is None else f"a tensor of shape {tuple(shape)}"
-            refuse(f"the derivative that {name} returns{f'[{key!r}]' if key else ''}", said.get(key), told)
+def _pairs(at: Any, derivative: Any) -> list[tuple[str, Tensor, Any]]:
+    """Names, what a derivative is by, and what was given; None where a tensor is missing."""
+    if not isinstance(at, dict):
+        return [("", at, derivative)]
+    return [(key, one, derivative.get(key) if isinstance(derivative, dict) else None) for key, one in at.items()]
 
 
 def _name(function: Callable) -> str:
