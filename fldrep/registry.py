@@ -11,6 +11,7 @@ Importing this module imports no other package; entry files import torch inside 
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ ROOMS = {
     "claim": "fldrep.report.claims",
     "analysis": "fldrep.tables",
 }
+
+# Kinds whose entries are classes: what they must be, and an attribute that tells; entries of all others are functions.
+CLASSES = {
+    "defense": ("a class of fldrep.Defense", "changes_gradient"),
+    "optimiser": ("a class with a method solve", "solve"),
+}
+NAME = re.compile("[a-z0-9]+([-_][a-z0-9]+)*")
 
 Registered = TypeVar("Registered", bound=Callable)
 
@@ -118,7 +126,13 @@ def value(kind: str, name: str) -> Any:
 
 def _decorator(kind: str) -> Callable[..., Callable[[Registered], Registered]]:
     def decorator(name: str, **words: Any) -> Callable[[Registered], Registered]:
+        if not isinstance(name, str):
+            raise ConfigError(f'@{kind} needs a name: @{kind}("some-name")')
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{kind} {name!r}: expected lower-case words, joined by hyphens or underscores")
+
         def register(made: Registered) -> Registered:
+            _require(kind, name, made)
             known = {**built_in(kind), **{one: e for (of, one), e in _ADDED.items() if of == kind}}.get(name)
             if known is None:
                 known = Entry(kind, name, made.__module__, Path(inspect.getfile(made)), words)
@@ -133,6 +147,13 @@ def _decorator(kind: str) -> Callable[..., Callable[[Registered], Registered]]:
     decorator.__name__ = decorator.__qualname__ = kind
     decorator.__doc__ = f"Register a class or function as the {kind} of a name; `words` are what else is said of it."
     return decorator
+
+
+def _require(kind: str, name: str, made: Any) -> None:
+    """Errors: `ConfigError` where something is no class or function as entries of the kind are."""
+    what, method = CLASSES.get(kind, ("a function", None))
+    if inspect.isclass(made) != (kind in CLASSES) or (method and not hasattr(made, method)):
+        raise ConfigError(f"{kind} {name!r}: {getattr(made, '__name__', made)}: expected {what}")
 
 
 defense = _decorator("defense")

@@ -40,7 +40,7 @@ def reconstruct(
     model: nn.Module,
     shared: Mapping[str, Tensor],
     labels: Tensor | None = None,
-    attack: str | Mapping | AttackSettings = "gs",
+    attack: str | Mapping | AttackSettings | None = None,
     iterations: int | None = None,
     seed: int = 0,
     normalisation: str | Normalisation | None = None,
@@ -59,13 +59,13 @@ def reconstruct(
 
     Args: model: as for `client_update`; shared: {parameter: (N, *shape)}, the model's own names; labels: (N,), or
     (N, B) for updates of B images, or None where the attack finds them; attack: a preset's name, or an attack of one's
-    own as the config's section `attacks` has it; iterations: as the attack's optimiser counts them (GS: Adam steps;
-    DLG: L-BFGS steps of 20 inner ones); normalisation: a data set's name, `none` or constants, those that fit the
-    channels if not given; label_strategy: `known`, `inferred` or `optimised`, the attack's if not given; defended: what
-    is known to be pruned (`none`, `head`, `all`) where the update does not say; shape: (C, H, W) where the model does
-    not say; batch: images an update where labels do not tell; local: what a client did, if more than one step;
-    problems_at_once (targets x restarts), progress and compile as in `engine.Work`; settings: any other key of the
-    config's section.
+    own as the config's section `attacks` has it; None: what `settings` say, `gs` where they name no objective and no
+    optimiser; iterations: as the attack's optimiser counts them (GS: Adam steps; DLG: L-BFGS steps of 20 inner ones);
+    normalisation: a data set's name, `none` or constants, those that fit the channels if not given; label_strategy:
+    `known`, `inferred` or `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`,
+    `all`) where the update does not say; shape: (C, H, W) where the model does not say; batch: images an update where
+    labels do not tell; local: what a client did, if more than one step; problems_at_once (targets x restarts), progress
+    and compile as in `engine.Work`; settings: any other key of the config's section.
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """
@@ -95,8 +95,10 @@ def reconstruct(
     return carry_out(observation, chosen, Work(problems_at_once, compile, progress))
 
 
-def asked(attack: str | Mapping | AttackSettings, **given) -> AttackSettings:
+def asked(attack: str | Mapping | AttackSettings | None, **given) -> AttackSettings:
     """The settings of an attack with some keys changed; those that are None stay. Errors: as for `attack_settings`."""
+    if attack is None:
+        return attack_settings(**given)
     if not isinstance(attack, Mapping | AttackSettings):
         return attack_settings(check_text("attack", attack), **given)
     said = attack.model_dump(exclude_none=True) if isinstance(attack, AttackSettings) else attack

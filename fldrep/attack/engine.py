@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fldrep import registry
+from fldrep.arguments import refuse
 from fldrep.attack.chunks import Numbers, in_chunks, progress_bar
 from fldrep.attack.compares import Comparison, Observed
 from fldrep.attack.labels import labels_for
@@ -59,6 +60,10 @@ def run(observation: Observation, settings: AttackSettings, work: Work) -> Recon
         # a smaller last chunk would be compiled once more: fill it, and drop what that gives
         filled = some if compile is None else some + some[-1:] * (size - len(some))
         whole = optimiser.solve(problems.some(filled), settings, progress)
+        if not isinstance(whole, Outcome):
+            refuse(
+                f"optimiser {settings.optimiser!r}: what solve returns", whole, "an Outcome of fldrep.attack.problem"
+            )
         return Outcome(**{name: value[: len(some)].cpu() for name, value in vars(whole).items()})
 
     with progress_bar(work.progress, settings, len(numbers)) as advance:

@@ -58,7 +58,7 @@ def attack_block(
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where, job, imageset, shards, device)
         model = _model_of_round(where, job, imageset, checkpoints).to(device)
-        memories = [read_memory(checkpoints, where.round, client) for client in batches.clients]
+        memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches.inputs, batches.labels, where, job, batches.numbers, memories)
         key = _key(where, job, code, device, model, batches)
         checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)

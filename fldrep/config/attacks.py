@@ -108,7 +108,7 @@ class Attack:
             _require(kind, {**fixed, **said}.get(kind))
         faults = [*_contradicting(said, fixed)]
         if not are_told(*({**fixed, **said}[kind] for kind in ("optimiser", "objective"))):
-            faults += [*_not_taken(said, fixed), *_unknown(given)]
+            faults += [*_not_taken(said, fixed), *_unknown(given, _takes(said, fixed))]
         wrong = {fault["loc"][0] for fault in faults}
         try:
             settings = _completed({**fixed, **{key: value for key, value in said.items() if key not in wrong}})
@@ -291,23 +291,31 @@ def _contradicting(said: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Init
 
 def _not_taken(said: dict[str, Any], fixed: dict[str, Any]) -> Iterator[InitErrorDetails]:
     """Keys of other attacks than this one."""
+    who, takes = _takes(said, fixed)
+    others = every_key(AttackSettings.model_fields) - {*takes, *FIXED, "preset"}
+    for key in (one for one in said if one in others):
+        yield _told(key, said[key], f"not used by {who}, which takes {', '.join(takes)}")
+
+
+def _takes(said: dict[str, Any], fixed: dict[str, Any]) -> tuple[str, list[str]]:
+    """What an attack is called, and the keys that change it."""
     if fixed:
-        takes, who = _completed(fixed).model_dump(exclude_none=True).keys(), f"preset {fixed['preset']!r}"
+        who, takes = f"preset {fixed['preset']!r}", _completed(fixed).model_dump(exclude_none=True).keys()
     else:
-        takes, who = _section(said["optimiser"], said["objective"]).model_fields.keys(), "this attack"
+        who, takes = "this attack", _section(said["optimiser"], said["objective"]).model_fields.keys()
         if said.get("compares") != "representation" and "members" not in said:
             takes = takes - {"feature_weight"}
-    others = every_key(AttackSettings.model_fields) - takes - {*FIXED}
-    for key in (one for one in said if one in others):
-        yield _told(key, said[key], f"not used by {who}, which takes {', '.join(sorted(takes - {*FIXED, 'preset'}))}")
+    return who, sorted(takes - {*FIXED, "preset"})
 
 
-def _unknown(given: dict) -> Iterator[InitErrorDetails]:
-    """Keys of no attack."""
+def _unknown(given: dict, taken: tuple[str, list[str]]) -> Iterator[InitErrorDetails]:
+    """Keys of no attack. Args: taken: as `_takes` tells."""
+    who, takes = taken
     known = every_key(AttackSettings.model_fields)
     for key in (one for one in given if one not in known):
         place = key if isinstance(key, int) else str(key)
-        yield InitErrorDetails(type="extra_forbidden", loc=(place,), input=given[key])
+        told = PydanticCustomError("unknown_key", f"unknown key; {who} takes {', '.join(takes)}")
+        yield InitErrorDetails(type=told, loc=(place,), input=given[key])
 
 
 def _told(key: str, value: Any, message: str) -> InitErrorDetails:

@@ -11,6 +11,7 @@ from fldrep import registry
 from fldrep.config.defenses import DefenseSettings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defense import Defense, overrides
+from fldrep.defenses.hooks import batch_of, memory_of, step_of, update_of
 from fldrep.models.model import Model
 from fldrep.models.updates import LocalSteps, Update, client_update
 
@@ -21,22 +22,33 @@ def defense_of(settings: DefenseSettings) -> Defense:
 
 
 def defended_update(defense: Defense, client: Client, local: LocalSteps | None = None) -> Update:
-    """What a client sends, {name: (1, *shape)}, computed anew from its images and its model, which is left as it was.
+    """What a client sends, {name: (1, *shape)}, computed anew from its images, its model and its memory.
 
+    All three are left as they were; where it has no memory yet, it is what the defense keeps at first.
     Args: client: with model, images (B, C, H, W) and labels (B,); local: several steps of SGD instead of one gradient.
     """
-    if local is None or not _acts_on_steps(defense):
-        plain = client_update(client.model, client.images[None], client.labels[None], local)
-        return defended_gradient(defense, client, plain) if local is None else _sent(defense, client, plain)
+    if local is None:
+        return defended_gradient(defense, client, client_update(client.model, client.images[None], client.labels[None]))
+    client = _with_memory(defense, client)
+    if not _acts_on_steps(defense):
+        return _sent(defense, client, client_update(client.model, client.images[None], client.labels[None], local))
     return _sent(defense, client, {name: value[None] for name, value in _sum_of_steps(defense, client, local).items()})
 
 
 def defended_gradient(defense: Defense, client: Client, plain: Mapping[str, Tensor]) -> Update:
     """What a client sends of its plain gradient {name: (1, *shape)}, computed anew only where hooks change it."""
+    client = _with_memory(defense, client)
     if _acts_on_steps(defense):
         place = _prepared(defense, client.model)
         plain = {name: value[None] for name, value in _step(defense, replace(client, model=place), plain).items()}
     return _sent(defense, client, dict(plain))
+
+
+def _with_memory(defense: Defense, client: Client) -> Client:
+    """The client with a memory of its own to change: a copy of what it kept, or what is kept at first."""
+    if client.memory or not overrides(defense, "memory"):
+        return replace(client, memory={name: value.clone() for name, value in client.memory.items()})
+    return replace(client, memory=memory_of(defense, client))
 
 
 def _acts_on_steps(defense: Defense) -> bool:
@@ -55,11 +67,11 @@ def _prepared(defense: Defense, model: Model | None) -> Model | None:
 def _step(defense: Defense, client: Client, plain: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """The defended gradient of one step, {name: its shape}. Args: plain: the gradient {name: (1, *shape)} if known."""
     client.require("model", "images", "labels", by=f"defense {defense.settings.method!r}")
-    images, labels = defense.on_batch(client.images, client.labels, client)
+    images, labels = batch_of(defense, client)
     if plain is None or defense.changes_gradient:
         plain = client_update(client.model, images[None], labels[None])
     gradient = {name: value[0] for name, value in plain.items()}
-    return defense.on_step(gradient, replace(client, images=images, labels=labels))
+    return step_of(defense, gradient, replace(client, images=images, labels=labels))
 
 
 def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[str, Tensor]:
@@ -77,4 +89,4 @@ def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[s
 
 
 def _sent(defense: Defense, client: Client, update: dict[str, Tensor]) -> Update:
-    return Update(defense.on_update(update, client), defense.zeros)
+    return Update(update_of(defense, update, client), defense.zeros)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from fldrep.arguments import check_one_of
 from fldrep.config.section import Section
+from fldrep.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +39,20 @@ class Defense:
     marker: ClassVar[str] = "*"
     line: ClassVar[str] = "-"
     rules: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    def __init_subclass__(cls, **words: Any):
+        """Errors: `ConfigError` for a method that is called like a hook and is none, and for an attribute's value."""
+        super().__init_subclass__(**words)
+        for name in vars(cls):
+            if name.startswith("on_") and not hasattr(Defense, name):
+                hooks = ", ".join(sorted(one for one in vars(Defense) if one.startswith("on_")))
+                raise ConfigError(f"{cls.__name__}.{name}: no hook; the hooks are {hooks}")
+        check_one_of(f"{cls.__name__}.zeros", cls.zeros, ("none", "head", "all"))
+        check_one_of(f"{cls.__name__}.noise", cls.noise, ("none", "gaussian", "laplace"))
+        if not issubclass(cls.Settings, Section):
+            raise ConfigError(f"{cls.__name__}.Settings: expected a class of fldrep.Section")
+        if cls.noise != "none" and "std" not in cls.Settings.model_fields:
+            raise ConfigError(f"{cls.__name__}.Settings: noise {cls.noise!r} needs a setting std")
 
     def __init__(self, settings: Any):
         self.settings = settings

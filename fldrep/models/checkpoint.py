@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fldrep.config.models import ModelSettings
@@ -49,8 +50,8 @@ def read_checkpoint(path: Path | str, round: int, expected: Mapping[str, Tensor]
     return found
 
 
-def read_memory(path: Path | str, round: int, client: int) -> dict[str, Tensor]:
+def read_memory(path: Path | str, round: int, client: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """What a client's defense had kept by a round, {name: tensor}; empty if it keeps nothing. Errors: `DataError`."""
     prefix = f"round-{round}/memory/{client}/"
     names = [name for name in tensor_names(path) if name.startswith(prefix)]
-    return {name.removeprefix(prefix): value for name, value in read_tensors(path, names).items()}
+    return {name.removeprefix(prefix): value.to(device) for name, value in read_tensors(path, names).items()}

@@ -59,7 +59,9 @@ def as_model(module: nn.Module, shape: Shape | None = None) -> Model:
     check_module(module)
     shape = getattr(module, "shape", None) if shape is None else shape
     if shape is None:
-        raise ConfigError("shape: the model does not say what images it takes; give shape=(C, H, W)")
+        raise ConfigError(
+            "shape: the model does not say what images it takes; give fldrep.wrap(model, shape=(C, H, W))"
+        )
     shape = check_shape(shape)
     if not isinstance(module, Model):
         return wrap(module, shape)

@@ -20,16 +20,19 @@ from PIL import Image
 
 from fldrep.analysis.cells import summarise
 from fldrep.analysis.rows import ERROR_NAMES
-from fldrep.config.reading import parse_config, read_config
+from fldrep.config.documents import read_document
+from fldrep.config.reading import parse_config, plugin_files, read_config
 from fldrep.config.renamed import with_new_words
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError, FLDRepError
 from fldrep.plan.jobs import without_places
 from fldrep.report.evidence import Tables
 from fldrep.report.page import seconds_spent
+from fldrep.report.plugin_files import Files, beside, load_beside, with_bare_names
 from fldrep.report.record import Record, read_json, read_record
 from fldrep.report.reworded import reworded
 from fldrep.report.verdicts import claims_page, claims_table
+from fldrep.syntax import tree_digest
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL
 from fldrep.tables.table import Table
@@ -60,11 +63,13 @@ def publish_results(config_file: Path, root: Path, out: Path, commit: str | None
     check_claims(claims, claims_table(Tables(config, rows), ""), reports / "claims.parquet")
     pictures = {name: _figure(reports / "figures" / f"{name}.png", record) for name in record.figures}
     told = provenance_of(config, config_file, record, rows, commit)
+    plugins = beside(plugin_files(config.model_dump(), [config_file.parent]))
+    text = config_file.read_text(encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
-    with _replaced(out / config.name) as beside:
-        _write(beside, config_file.read_text(encoding="utf-8"), config, read, claims, told)
+    with _replaced(out / config.name) as made:
+        _write(made, reworded(text, with_bare_names(yaml.safe_load(text))), config, read, claims, told, plugins)
         for name, picture in pictures.items():
-            (beside / "figures" / f"{name}.png").write_bytes(picture)
+            (made / "figures" / f"{name}.png").write_bytes(picture)
     return out / config.name
 
 
@@ -76,6 +81,7 @@ def rewrite(folder: Path) -> list[str]:
     told = read_json(folder / "provenance.json")
     text = (folder / "config.yaml").read_text(encoding="utf-8")
     words = with_new_words(yaml.safe_load(text))
+    plugins = beside(load_beside(folder, words))
     config = parse_config(words)
     read = {name: _read_published(table, folder) for name, table in FINAL.items()}
     rows = {name: frame for name, (_, frame) in read.items()}
@@ -83,10 +89,10 @@ def rewrite(folder: Path) -> list[str]:
     claims = claims_table(Tables(config, rows), before["command"].iloc[0])
     differences = _differences(before, claims)
     told |= {"rows": {name: len(frame) for name, frame in rows.items()}, "code": codes_in(rows)}
-    with _replaced(folder) as beside:
-        _write(beside, reworded(text, words), config, read, claims, told)
+    with _replaced(folder) as made:
+        _write(made, reworded(text, words), config, read, claims, told, plugins)
         if (folder / "figures").is_dir():
-            shutil.copytree(folder / "figures", beside / "figures", dirs_exist_ok=True)
+            shutil.copytree(folder / "figures", made / "figures", dirs_exist_ok=True)
     return differences
 
 
@@ -121,17 +127,22 @@ def _read_published(table: Table, folder: Path) -> tuple[Table, pd.DataFrame]:
 def _replaced(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `folder` where it is not too large."""
     out = folder.parent
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as made:
-        beside = Path(made) / folder.name
-        (beside / "figures").mkdir(parents=True)
-        yield beside
-        check_sizes(beside, out)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as place:
+        made = Path(place) / folder.name
+        (made / "figures").mkdir(parents=True)
+        yield made
+        check_sizes(made, out)
         shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        made.rename(folder)
 
 
-def _write(folder: Path, config_text: str, config: Config, read: Read, claims: pd.DataFrame, told: Mapping) -> None:
+def _write(
+    folder: Path, config_text: str, config: Config, read: Read, claims: pd.DataFrame, told: Mapping, plugins: Files
+) -> None:
     """All files of a folder but its figures."""
+    for place, content in plugins.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(content)
     for table, rows in (*read.values(), (CLAIMS, claims)):
         if len(rows):
             _write_table(table, rows, folder)
@@ -283,12 +294,14 @@ def faults(folder: Path, root: Path) -> list[str]:
 def _faults(folder: Path, root: Path) -> Iterator[str]:
     told = read_json(folder / "provenance.json")
     yield from (f"provenance.json: no {key}" for key in REQUIRED if not told.get(key))
-    config = read_config(folder / "config.yaml")
-    if config != read_config(root / told["config"]):
-        yield f"config.yaml: not {told['config']}"
+    raw = read_document(folder / "config.yaml")
+    plugins = load_beside(folder, raw)
+    config = parse_config(raw)
+    yield from _edited_since(config, plugins, root / told["config"], told["config"])
     if not config.name == told["name"] == folder.name:
         yield f"{config.name} and {told['name']} in a folder {folder.name}"
     expected = {"config.yaml", "provenance.json", "claims.html"}
+    expected |= {place.name for place in beside(plugins) if place.parent == Path()}
     for table in (*FINAL.values(), CLAIMS):
         if told["rows"].get(table.name, 1):
             stem, shown = for_reading(table.name, table.read(folder / f"{table.name}.parquet"))
@@ -299,3 +312,13 @@ def _faults(folder: Path, root: Path) -> Iterator[str]:
     yield from (f"{name}: missing, or not expected" for name in sorted(names ^ expected))
     if (folder / "claims.html").read_text() != claims_page(config.name, CLAIMS.read(folder / "claims.parquet")):
         yield "claims.html: not claims.parquet"
+
+
+def _edited_since(config: Config, plugins: list[Path], config_file: Path, name: str) -> Iterator[str]:
+    """What of a published config and its plug-ins is not that of the repository. Args: name: the file's, as told."""
+    now = plugin_files(read_document(config_file), [config_file.parent])
+    said, says = ({path.name: tree_digest(path) for path in paths} for paths in (plugins, now))
+    edited = [plugin for plugin in sorted(says.keys() & said.keys()) if says[plugin] != said[plugin]]
+    yield from (f"{plugin}: not that of {name}" for plugin in edited)
+    if not edited and without_places(config) != without_places(read_config(config_file)):
+        yield f"config.yaml: not {name}"

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fldrep.config.train import TrainSettings
 from fldrep.defenses.client import Client
-from fldrep.defenses.defense import Defense
+from fldrep.defenses.defense import Defense, overrides
+from fldrep.defenses.hooks import batch_of, memory_of, step_of, update_of
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT, cross_entropy
 from fldrep.seeds import generator
@@ -68,13 +69,16 @@ def train_client(
     batches = local_batches(len(shard), federation.train, generator("batches", *federation.identity, number, round))
     drawn = (*federation.identity, federation.defense_name, number, round)
     client = Client(model, images, labels, generator("scores", *drawn), training=True)
-    client.memory = defense.memory(model) if memory is None else memory
+    if memory is not None:
+        client.memory = {name: value.to(images.device) for name, value in memory.items()}
+    elif overrides(defense, "memory"):
+        client.memory = memory_of(defense, client)
     defending_s, rates = local_sgd(client, batches, lr, defense)
 
     update = {name: (state[name] - value) / lr for name, value in copy_of(dict(model.named_parameters())).items()}
     defending = perf_counter()
     client.generator = generator("noise", *drawn)
-    sent = defense.on_update({name: value.unsqueeze(0) for name, value in update.items()}, client)
+    sent = update_of(defense, {name: value.unsqueeze(0) for name, value in update.items()}, client)
     update = {name: value.squeeze(0) for name, value in sent.items()}
     ended = perf_counter()
     report = Report(
@@ -104,11 +108,11 @@ def local_sgd(client: Client, batches: Iterable[Tensor], lr: float, defense: Def
     for step, batch in enumerate(batches):
         at = replace(client, images=client.images[batch], labels=client.labels[batch], step=step)
         began = perf_counter()
-        at.images, at.labels = defense.on_batch(at.images, at.labels, at)
+        at.images, at.labels = batch_of(defense, at)
         seconds += perf_counter() - began
         gradient, at.features = local_gradient(client.model, at.images, at.labels)
         began = perf_counter()
-        gradient = defense.on_step(gradient, at)
+        gradient = step_of(defense, gradient, at)
         seconds += perf_counter() - began
         if defense.zeros == "head":
             rates.append(share_pruned(at.features, gradient[HEAD_WEIGHT].ne(0).any(0)))

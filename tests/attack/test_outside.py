@@ -137,7 +137,7 @@ def test_an_objective_from_outside(load, lenet):
 
 
 def test_a_regulariser_from_outside(load, lenet):
-    with pytest.raises(ConfigError, match="mean_colour: unknown key"):
+    with pytest.raises(ConfigError, match=r"mean_colour: 1\.0: unknown key; this attack takes box"):
         attack_settings(**MINE, mean_colour=1.0)
     assert load("colour.py", REGULARISER) == ["mean-colour"]
     mine = {**MINE, "compares": "all", "iterations": 20}
@@ -176,3 +176,42 @@ def test_a_key_of_two_parts_is_refused(load):
     load("descent.py", OPTIMISER.replace("step: float", "iterations: float"))
     with pytest.raises(ConfigError, match="iterations: a key of two parts"):
         attack_settings(objective="l2", optimiser="descent", iterations=1)
+
+
+def test_parts_by_keywords_are_an_attack_of_ones_own(load, lenet):
+    load("objective.py", OBJECTIVE)
+    own = {"objective": "huber", "optimiser": "signed-adam", "iterations": 1, "delta": 0.5}
+    found = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, **own)
+    assert torch.equal(found.images, fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, own).images)
+    plain = fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, iterations=1)
+    assert torch.equal(plain.images, fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, "gs", 1).images)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('@fldrep.objective("odd")\ndef odd(trial, observed): pass', "what odd returns: None: expected values"),
+        ('@fldrep.objective("odd")\ndef odd(trial, observed): return sum(v.sum() for v in trial.values())', "what odd"),
+        (
+            '@fldrep.objective("odd")\ndef odd(trial, observed):\n'
+            "  return next(iter(trial.values())).flatten(1).sum(1), {}",
+            r"the derivative that odd returns\['.*'\]: None: expected a tensor of shape",
+        ),
+        (
+            '@fldrep.objective("odd")\ndef odd(trial, observed):\n'
+            "  return next(iter(trial.values())).flatten(1).sum(1), {n: v.flatten(1)[:, :1] for n, v in trial.items()}",
+            r"the derivative that odd returns\['.*'\]: shape .*: expected a tensor of shape",
+        ),
+        (
+            '@fldrep.optimiser("odd")\nclass Odd:\n  def solve(self, *given): pass',
+            "optimiser 'odd': what solve returns",
+        ),
+    ],
+)
+def test_what_a_part_returns_is_checked(load, lenet, text, told):
+    load("odd.py", f"import fldrep\n{text}\n")
+    kind = text.partition(".")[2].partition("(")[0]
+    own = {"objective": "l2", "optimiser": "signed-adam", "iterations": 1, kind: "odd"}
+    with pytest.raises(ConfigError, match=told) as refused:
+        fldrep.reconstruct(lenet.model, lenet.update, lenet.labels, own)
+    assert "\n" not in str(refused.value)

@@ -149,7 +149,7 @@ PLUGIN = '''
 import fldrep
 
 @fldrep.{kind}("sign")
-class Sign:
+class Sign(fldrep.Defense):
     """One bit an entry."""
     class Settings(fldrep.Section):
         scale: float = fldrep.option(1.0, "factor on the signs", gt=0)

@@ -122,8 +122,12 @@ def test_parts_say_what_they_need(own, needs):
         ({"preset": "gs", "objective": "l2"}, r"objective: 'l2': preset 'gs' has 'cosine'"),
         ({"preset": "gs", "needs": ["noise"]}, r"needs: \['noise'\]: preset 'gs' has \[\]"),
         ({"preset": "ensemble", "members": ["gs"]}, r"members: \['gs'\]: preset 'ensemble' has \['gs', 'gs-masked'"),
-        ({"preset": "gs", "colour": 1, "lr": -1}, r"colour: unknown key; lr: -1: .*greater than 0"),
+        (
+            {"preset": "gs", "colour": 1, "lr": -1},
+            r"colour: 1: unknown key; preset 'gs' takes box, .*; lr: -1: .*greater",
+        ),
         ({**OWN, "history": 3}, r"history: 3: not used by this attack, which takes .*lr_decay"),
+        ({**OWN, "colour": 1}, r"colour: 1: unknown key; this attack takes .*total_variation"),
         ({**OWN, "feature_weight": 1.0}, r"feature_weight: 1.0: not used by this attack"),
         ({"objective": "cosine"}, r"optimiser: missing"),
         ({"optimiser": "lbfgs"}, r"objective: missing"),

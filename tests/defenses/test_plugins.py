@@ -142,3 +142,109 @@ def test_every_hook_runs_at_each_local_step(plugins, case):
         weights = {name: (own[name] - 0.1 * 2 * g).detach() for name, g in zip(own, gradient, strict=True)}
     for name, value in sent.items():
         torch.testing.assert_close(value[0], (start[name] - weights[name]) / 0.1 + 1)
+
+
+def test_before_an_attack_a_client_without_memory_has_what_is_kept_at_first_and_keeps_nothing(plugins, case):
+    model, images, labels = case
+    defense = defense_of(defense_settings("hooks"))
+    for local in (None, LocalSteps(1, 1, 0.1)):
+        client = Client(model, images[:1], labels[:1])
+        first = defended_update(defense, client, local)
+        assert client.memory == {}
+        client.memory = {"calls": torch.tensor(0.0)}
+        for name, value in defended_update(defense, client, local).items():
+            torch.testing.assert_close(value, first[name])
+        assert client.memory == {"calls": torch.tensor(0.0)}
+
+
+def test_from_python_a_memory_needs_the_model(plugins, case):
+    update = client_update(*case)
+    with pytest.raises(ConfigError, match="defense 'hooks' needs model, which was not given"):
+        fldrep.defend(update, "hooks")
+    model, images, labels = case
+    sent = fldrep.defend(update, "hooks", model=model, images=images, labels=labels)
+    assert sent.keys() == update.keys()
+
+
+def none(self, *given):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("hook", "gives", "told"),
+    [
+        ("on_update", none, "on_update returns: None: expected a dict of tensors by name, as it was given"),
+        ("on_step", none, "on_step returns: None: expected a dict of tensors by name, as it was given"),
+        ("on_batch", none, "on_batch returns: None: expected images and as many labels, two tensors"),
+        ("on_batch", lambda self, images, labels, client: images, "on_batch returns: shape"),
+        (
+            "on_batch",
+            lambda self, images, labels, client: (images, labels[:0]),
+            "on_batch returns: a tuple of 2 tensors",
+        ),
+        ("memory", none, "memory returns: None: expected a dict of tensors by name"),
+        ("memory", lambda self, model: {"calls": 0}, r"memory returns: \{'calls': 0\}: expected a dict of tensors"),
+        (
+            "on_update",
+            lambda self, update, client: {name: value.mean() for name, value in update.items()},
+            r"on_update returns\['.*'\]: shape \(\), .*: expected a tensor of shape \(1, ",
+        ),
+        (
+            "on_step",
+            lambda self, gradient, client: {name: value[None] for name, value in gradient.items()},
+            r"on_step returns\['.*'\]: shape \(1, .*: expected a tensor of shape \(",
+        ),
+        (
+            "on_update",
+            lambda self, update, client: {**update, "more": torch.zeros(1)},
+            r"on_update returns\['more'\]: shape \(1,\).*: expected the names it was given",
+        ),
+        (
+            "on_update",
+            lambda self, update, client: {name: value for name, value in update.items() if name != "head.bias"},
+            r"on_update returns\['head.bias'\]: None: expected the names it was given",
+        ),
+    ],
+)
+def test_what_a_hook_returns_is_checked(case, hook, gives, told):
+    model, images, labels = case
+    wrong = type("Wrong", (fldrep.Defense,), {hook: gives})(defense_settings("none"))
+    with pytest.raises(ConfigError, match=f"defense 'none': what {told}") as refused:
+        defended_update(wrong, Client(model, images[:1], labels[:1]))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"on_updates": none}, "Wrong.on_updates: no hook; the hooks are on_batch, on_model, on_step, on_update"),
+        ({"zeros": "heads"}, "Wrong.zeros: 'heads': expected 'none', 'head' or 'all'"),
+        ({"noise": "normal"}, "Wrong.noise: 'normal': expected 'none', 'gaussian' or 'laplace'"),
+        ({"noise": "gaussian"}, "Wrong.Settings: noise 'gaussian' needs a setting std"),
+        ({"Settings": type("Settings", (), {})}, "Wrong.Settings: expected a class of fldrep.Section"),
+    ],
+)
+def test_a_class_that_does_not_mean_what_it_says_is_refused(words, told):
+    with pytest.raises(ConfigError, match=told):
+        type("Wrong", (fldrep.Defense,), words)
+
+
+@pytest.mark.parametrize(
+    ("decorated", "told"),
+    [
+        ('@fldrep.defense("bare")\nclass Bare: pass', "defense 'bare': Bare: expected a class of fldrep.Defense"),
+        (
+            '@fldrep.defense("bare")\nclass Bare:\n  def on_update(self, update, client): return update',
+            "defense 'bare': Bare: expected a class of fldrep.Defense",
+        ),
+        ('@fldrep.defense("bare")\ndef bare(): pass', "defense 'bare': bare: expected a class of fldrep.Defense"),
+        ('@fldrep.optimiser("bare")\nclass Bare: pass', "optimiser 'bare': Bare: expected a class with a method solve"),
+        ('@fldrep.metric("bare")\nclass Bare: pass', "metric 'bare': Bare: expected a function"),
+        ("@fldrep.defense\nclass Bare(fldrep.Defense): pass", r"@defense needs a name: @defense\(\"some-name\"\)"),
+        ('@fldrep.defense("A b")\nclass Bare(fldrep.Defense): pass', "defense 'A b': expected lower-case words"),
+    ],
+)
+def test_what_is_no_entry_of_its_kind_is_refused_where_it_is_registered(plug_in, decorated, told):
+    with pytest.raises(ConfigError, match=f"plugins: .*: {told}") as refused:
+        plug_in(f"import fldrep\n{decorated}\n")
+    assert "\n" not in str(refused.value)

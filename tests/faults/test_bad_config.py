@@ -135,7 +135,7 @@ CASES = [
     ("attacks/dlg/history", LOW, 0, "attacks.dlg.history: 0: .*greater than or equal to 1"),
     ("attacks/dlg/inner_iterations", TYPE, 0.5, "attacks.dlg.inner_iterations: 0.5: .*integer"),
     ("attacks/dlg/labels", UNKNOWN, "guessed", "attacks.dlg.labels: 'guessed': .*'known'"),
-    ("attacks/dlg/tv", NO_KEY, 0.1, "attacks.dlg.tv: unknown key"),
+    ("attacks/dlg/tv", NO_KEY, 0.1, "attacks.dlg.tv: 0.1: unknown key"),
     ("attacks/averaged/repeats", LOW, 0, "attacks.averaged.repeats: 0: .*greater than or equal to 1"),
     ("attacks/matching/feature_weight", LOW, -1.0, "attacks.matching.feature_weight: -1.0: .*or equal to 0"),
     ("grid", EMPTY, [], r"grid: \[\]: .*at least 1"),

@@ -440,7 +440,7 @@ def test_wrap_says_which_argument_is_wrong(arguments, told, plain):
 
 def test_reconstruct_asks_for_the_shape_that_nothing_says(plain):
     update = fldrep.client_update(plain.model, plain.images, plain.labels)
-    with pytest.raises(ConfigError, match=r"shape: .*give shape=\(C, H, W\)"):
+    with pytest.raises(ConfigError, match=r"shape: .*give fldrep\.wrap\(model, shape=\(C, H, W\)\)"):
         fldrep.reconstruct(plain.model, update, plain.labels, "gs", 1)
     plain.model.shape = plain.shape
     assert fldrep.reconstruct(plain.model, update, plain.labels, "gs", 1).images.shape == plain.images.shape

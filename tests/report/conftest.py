@@ -1,6 +1,7 @@
 """A finished run made of synthetic tables."""
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,10 @@ grid:
   - {datasets: [mnist], models: [lenet], partitions: [iid], defenses: [none, soteria-80, compression-60],
      rounds: [0, 2], attacks: [dlg], targets: 9}
 """
+WITH_PLUGIN = PUBLISHED_CONFIG.replace(
+    "attacks:\n",
+    "plugins: [own/objective.py]  # why\nattacks:\n  own: {objective: published, optimiser: lbfgs, iterations: 2}\n",
+)
 MADE = {
     "commit": "0123456789ab",
     "machine": "linux, a <fast> processor, 2 cores",
@@ -64,10 +69,10 @@ class Finished:
         return self.root / "docs/results" / self.name
 
 
-def finish(run: Finished, synthetic) -> None:
-    """Make the run of `PUBLISHED_CONFIG`, under another name, with synthetic tables."""
+def finish(run: Finished, synthetic, text: str = PUBLISHED_CONFIG) -> None:
+    """Make the run of a config, under another name, with synthetic tables."""
     run.config.parent.mkdir()
-    run.config.write_text(PUBLISHED_CONFIG.replace("name: small", f"name: {run.name}"))
+    run.config.write_text(text.replace("name: small", f"name: {run.name}"))
     config = read_config(run.config)
     settings = (("mnist", "lenet", "iid", 0), ("mnist", "lenet", "iid", 2))
     defenses = tuple(config.defenses)
@@ -142,3 +147,26 @@ def finished(finished_runs, copy_of) -> Finished:
 def published(published_runs, copy_of) -> Finished:
     """A copy of the run `small`, published."""
     return copy_of(published_runs("small"))
+
+
+OWN_OBJECTIVE = """import fldrep
+from factor import FACTOR
+
+@fldrep.objective("published")
+def published(trial, observed):
+    return FACTOR * sum((trial[name] - value).square().flatten(1).sum(1) for name, value in observed.items())
+"""
+
+
+@pytest.fixture
+def run_with_plugin(synthetic, tmp_path, monkeypatch, plug_in) -> Finished:
+    """A run whose config names a plug-in of another folder, which imports a file beside it; the working directory."""
+    run = Finished(tmp_path / "run", "owned")
+    (run.root / "own").mkdir(parents=True)
+    (run.root / "own/objective.py").write_text(OWN_OBJECTIVE)
+    (run.root / "own/factor.py").write_text("FACTOR = 2\n")
+    monkeypatch.chdir(run.root)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "factor", raising=False)
+    finish(run, synthetic, WITH_PLUGIN)
+    return run

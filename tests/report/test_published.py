@@ -1,10 +1,14 @@
 """What docs/results holds is whole, of the configs in config/, and the README says the same numbers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fldrep.report.publish import folders, kind_of
+from fldrep.errors import DataError
+from fldrep.report.plugin_files import beside
+from fldrep.report.publish import folders, kind_of, publish
 from fldrep.report.readme import filled, names_in, readme_blocks
 from fldrep.report.results_folder import FILE_LIMIT, TABLES_LIMIT, faults, table_sizes
 
@@ -59,6 +63,46 @@ def test_an_edited_file_is_found(published, file, old, new, told):
 def test_a_config_edited_since_is_found(published):
     edit(published.config, "rate: 0.8", "rate: 0.7")
     assert faults(published.published, published.root) == ["config.yaml: not config/small.yaml"]
+
+
+def test_plugins_are_published_beside_the_config_and_read_from_there(run_with_plugin):
+    run = run_with_plugin
+    text = run.config.read_text()
+    assert "[own/objective.py]  # why" in text
+    folder = publish(run.config, run.root, run.published.parent)
+    assert (folder / "config.yaml").read_text() == text.replace("own/objective.py", "objective.py")
+    for name in ("objective.py", "factor.py"):
+        assert (folder / name).read_text() == (run.root / "own" / name).read_text()
+    assert faults(folder, run.root) == []
+    alone = "from pathlib import Path; from fldrep.report.results_folder import rewrite; print(rewrite(Path('owned')))"
+    (run.root / "own/objective.py").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {alone}"],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (folder / "factor.py").is_file()
+
+
+def test_a_plugin_edited_since_is_found_and_a_comment_in_it_is_not(run_with_plugin):
+    run = run_with_plugin
+    folder, own = publish(run.config, run.root, run.published.parent), run.root / "own/objective.py"
+    own.write_text(f"# a comment\n{own.read_text()}")
+    assert faults(folder, run.root) == []
+    edit(own, "square()", "abs()")
+    assert faults(folder, run.root) == ["objective.py: not that of config/owned.yaml"]
+    (folder / "objective.py").unlink()
+    assert [fault.partition(": cannot")[0] for fault in faults(folder, run.root)] == [f"plugins: {folder}/objective.py"]
+
+
+def test_two_plugins_of_one_name_are_not_published(run_with_plugin, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/objective.py").write_text("other = 1\n")
+    with pytest.raises(DataError, match=r"other/objective\.py: another file is published as objective\.py already"):
+        beside([run_with_plugin.root / "own/objective.py", tmp_path / "other/objective.py"])
 
 
 def test_a_number_edited_in_the_readme_is_found(published_runs):
