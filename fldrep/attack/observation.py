@@ -1,12 +1,14 @@
 """What a server observed of its clients, what it knows besides, and where its trials start."""
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from fldrep.config.needs import Public, Sent
+from fldrep.config.needs import Public, Sent, Structure
+from fldrep.derivatives.smoothness import first_kink
 from fldrep.errors import ConfigError, named
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
@@ -57,6 +59,20 @@ class Observation:
         steps = None if self.local is None else len(self.local.batches(images))
         return Sent(images, steps, HEAD_BIAS in self.update)
 
+    @property
+    def structure(self) -> Structure:
+        """What is known of the network."""
+        return Structure(first_kink(self.model, self.shape))
+
+    def some(self, targets: list[int]) -> "Observation":
+        """That of some of the updates, each with the initial points that it has here."""
+        return replace(
+            self,
+            update={name: value[targets] for name, value in self.update.items()},
+            labels=None if self.labels is None else self.labels[targets],
+            draw=lambda target, restart: self.draw(targets[target], restart),
+        )
+
     def count(self) -> int:
         """The number of updates, N. Errors: `ConfigError` naming a tensor that is missing or of another shape."""
         require_fixed_statistics(self.model)
@@ -69,6 +85,15 @@ class Observation:
                 found = tuple(update[name].shape)
                 raise ConfigError(f"update: {name!r} has shape {found}, expected (N, *{expected[1:]})")
         return len(update[name])
+
+    @property
+    def rounding(self) -> float:
+        """The spacing of numbers near 1 in the coarsest dtype of the update."""
+        return max(torch.finfo(one.dtype).eps for one in self.update.values())
+
+    def in_float64(self) -> "Observation":
+        """The same, computed in float64; the update keeps the rounding that it came with."""
+        return replace(self, model=copy.deepcopy(self.model).double())
 
     def rows(self, targets: list[int]) -> dict[str, Tensor]:
         """The updates of some targets, {parameter: (P, *shape)}, on the model's device and in its dtype."""
