@@ -117,7 +117,7 @@ def test_conjugate_gradients_solve_each_system_by_itself():
     normal = roots.mT @ roots
     found = conjugate_gradients(lambda p: (normal @ p[:, :, None])[..., 0], damping, right, alive, 40)
     expected = torch.linalg.solve(normal + damping[:, :, None] * torch.eye(6, dtype=torch.float64), right)
-    torch.testing.assert_close(found[:2], expected[:2], rtol=apart, atol=apart)
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-5, atol=1e-6)
     assert not found[2].any()
 
 
@@ -290,9 +290,9 @@ def test_parts_that_give_no_residuals_are_refused(given, told):
 def test_targets_do_not_depend_on_their_neighbours():
     it = scene(smooth_net(), count=3)
     update = fldrep.client_update(it.model, it.inputs, it.labels)
-    for solver, apart in (("dense", 1e-9), ("matrix-free", 1e-6)):
-        given = {"iterations": 2, "solver": solver, "inner_iterations": 20, "start": 0.0}
+    for solver in ("dense", "matrix-free"):
+        given = {"iterations": 2, "solver": solver, "inner_iterations": 5, "start": 0.0}
         together, _ = attacked(it, update, **given)
         one = SimpleNamespace(**{**vars(it), "pixels": it.pixels[1:2]})
         alone, _ = attacked(one, {name: value[1:2] for name, value in update.items()}, it.labels[1:2], **given)
-        torch.testing.assert_close(together.images[1:2], alone.images, rtol=apart, atol=apart)
+        torch.testing.assert_close(together.images[1:2], alone.images, rtol=1e-8, atol=1e-8)
