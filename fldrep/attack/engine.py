@@ -117,6 +117,7 @@ class ProblemSet:
             normalisation=self.observation.normalisation,
             compile=self.compile,
             residuals=residuals,
+            observation=self.observation.some(targets),
         )
 
 

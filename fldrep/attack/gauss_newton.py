@@ -25,7 +25,10 @@ SOLVED = 1e-6  # conjugate gradients end when their residual has fallen to this 
 
 @dataclass
 class State:
-    """Where P systems stand: unknowns (P, U), the norm of the residual there, its damping, and which go on."""
+    """Where P systems stand: unknowns (P, U), the norm of the residual there, its damping, and which go on.
+
+    A system ends where rounding explains its residual, or a step no longer lowers it by much.
+    """
 
     points: Tensor
     norm: Tensor
@@ -37,7 +40,7 @@ class State:
     def begin(cls, system: LeastSquares, points: Tensor) -> "State":
         """Before the first step."""
         norm = system.values(points).norm(dim=1)
-        alive = norm.isfinite()
+        alive = norm.isfinite() & (norm > system.rounding)
         return cls(points, norm, torch.full_like(norm, FIRST_DAMPING), alive, torch.zeros_like(alive, dtype=torch.long))
 
 
@@ -61,14 +64,15 @@ def _dense_step_of_one(system: LeastSquares, state: State, problem: int, box: bo
             moved = system.boxed(point + step) if box else point + step
             found = one.values(moved).norm(dim=1)
             if found < norm:
-                _take(state, problem, moved[0], found[0], (damping / DECAY).clamp_min(LEAST_DAMPING))
+                _take(state, problem, moved[0], found[0], (damping / DECAY).clamp_min(LEAST_DAMPING), one.rounding[0])
                 return
         damping = damping * GROWTH
     state.alive[problem] = False
 
 
-def _take(state: State, problem: int, point: Tensor, norm: Tensor, damping: Tensor) -> None:
-    state.alive[problem] = state.norm[problem] - norm > LEAST_GAIN * state.norm[problem]
+def _take(state: State, problem: int, point: Tensor, norm: Tensor, damping: Tensor, rounding: Tensor) -> None:
+    gained = state.norm[problem] - norm > LEAST_GAIN * state.norm[problem]
+    state.alive[problem] = gained & (norm > rounding)
     state.points[problem], state.norm[problem], state.damping[problem] = point, norm, damping
     state.steps[problem] += 1
 
@@ -95,7 +99,7 @@ def matrix_free_step(system: LeastSquares, state: State, box: bool, inner_iterat
         if not open_.any():
             break
     state.damping = damping.clamp_min(LEAST_DAMPING)
-    state.alive = state.alive & (gained > LEAST_GAIN)
+    state.alive = state.alive & (gained > LEAST_GAIN) & (state.norm > system.rounding)
     return state
 
 

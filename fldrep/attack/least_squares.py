@@ -16,6 +16,7 @@ from fldrep.attack.residuals import Residuals
 from fldrep.models.normalisation import Normalisation
 
 Linear = Callable[[Tensor], Tensor]
+ROUNDING = 64  # last digits of the update's dtype that a residual, relative to the update, may come from
 COPIES = 64  # directions that are pushed at once: a Jacobian of LeNet takes 0.5 to 2 s so
 
 
@@ -42,6 +43,11 @@ class LeastSquares:
         """One system so many times."""
         soft = self.soft[problem].repeat(count, 1, 1)
         return replace(self, residuals=self.residuals.copies(problem, count), soft=soft)
+
+    @property
+    def rounding(self) -> Tensor:
+        """What the rounding of the updates explains of the residuals' norms, (P,)."""
+        return ROUNDING * self.residuals.rounding * self.residuals.target.norm(dim=1)
 
     @property
     def pixels(self) -> int:
@@ -76,6 +82,11 @@ class LeastSquares:
             trial, target = self.values(points) + self.residuals.target, self.residuals.target
             points[:, -1] = (trial * target).sum(1).clamp_min(0) / trial.square().sum(1)
         return points
+
+    def points_of(self, images: Tensor) -> Tensor:
+        """Unknowns (P, U) with these images (P, B, C, H, W) of the input, and labels and scale as they start."""
+        pixels = self.normalisation.to_pixels(images).flatten(1)
+        return torch.cat([pixels, pixels.new_zeros(len(pixels), self.unknowns - self.pixels)], 1)
 
     def parts(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Images in the network's input space, and soft labels, of unknowns (P, U)."""

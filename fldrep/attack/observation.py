@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fldrep.config.needs import Public, Sent, Structure
+from fldrep.attack.layer_by_layer import chain_of
+from fldrep.config.needs import Public, Sent
+from fldrep.derivatives.layer import NoRule
 from fldrep.derivatives.smoothness import first_kink
 from fldrep.errors import ConfigError, named
 from fldrep.models.model import Model
@@ -60,9 +62,9 @@ class Observation:
         return Sent(images, steps, HEAD_BIAS in self.update)
 
     @property
-    def structure(self) -> Structure:
-        """What is known of the network."""
-        return Structure(first_kink(self.model, self.shape))
+    def structure(self) -> "Seen":
+        """What is known of the network, found out where it is asked for."""
+        return Seen(self.model, self.shape)
 
     def some(self, targets: list[int]) -> "Observation":
         """That of some of the updates, each with the initial points that it has here."""
@@ -106,6 +108,28 @@ class Observation:
         shapes = ((batch, *self.shape), (batch, self.model.head.out_features))
         images, logits = zip(*(initial_point(self.draw(*number), *shapes) for number in numbers), strict=True)
         return [(deviation * torch.stack(images)).to(like), torch.stack(logits).to(like)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network as `needs.Structure` has it."""
+
+    model: Model
+    shape: tuple[int, int, int]
+
+    @property
+    def kinks(self) -> str:
+        """The first layer at which the gradient jumps."""
+        return first_kink(self.model, self.shape)
+
+    @property
+    def one_way(self) -> str:
+        """The first layer, from the last one down, whose input cannot be solved for."""
+        try:
+            chain_of(self.model, self.shape)
+        except NoRule as reason:
+            return str(reason)
+        return ""
 
 
 def initial_point(generator: torch.Generator, *shapes: tuple[int, ...]) -> list[Tensor]:

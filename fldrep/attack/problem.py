@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fldrep.attack.differentiated import differentiated
+from fldrep.attack.observation import Observation
 from fldrep.attack.residuals import Residuals
 from fldrep.attack.resume import Checkpointer, State
 from fldrep.models.normalisation import Normalisation
@@ -25,7 +26,8 @@ class Problems:
     weight. `images` and `logits` (P, B, classes) are initial points of the images and of the soft labels' logits;
     `labels` is (P, B), or None where the soft label is to be found. `compile` may compile a function of tensors that is
     called at each step. `residuals`, for optimisers that say `least_squares=True`, are those whose squares sum up to
-    the distance. All on the model's device and in its dtype.
+    the distance. `observation` is that of these problems' updates, for optimisers that take the network apart. All on
+    the model's device and in its dtype.
     """
 
     match: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -36,6 +38,7 @@ class Problems:
     normalisation: Normalisation
     compile: Callable[[Callable], Callable]
     residuals: Residuals | None = None
+    observation: Observation | None = None
 
     @property
     def soft_labels(self) -> Tensor:

@@ -50,14 +50,19 @@ class Sent:
 
 @dataclass(frozen=True)
 class Structure:
-    """What is known of a network: `kinks`, where its gradient jumps, empty for nowhere; None where it is not known."""
+    """What is known of a network, None where it is not.
+
+    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell.
+    """
 
     kinks: str | None = None
+    one_way: str | None = None
 
     @classmethod
     def of(cls, model: ModelSettings) -> "Structure":
         """What the entry of the config's network says of it."""
-        return cls(registry.entry("model", model.architecture).words.get("kinks"))
+        words = registry.entry("model", model.architecture).words
+        return cls(words.get("kinks"), words.get("one_way"))
 
 
 class Need(NamedTuple):
@@ -98,6 +103,17 @@ NEEDS: dict[str, Need] = {
     ),
     "head-bias": Need(
         "update", "the gradient of head.bias", lambda it, sent, net: _unless(sent.head_bias, "has no head.bias")
+    ),
+    "exact": Need("defense", "an update without noise", lambda it, sent, net: _unless(not it.noise, "adds noise")),
+    "whole-body": Need(
+        "defense",
+        "whole gradients below the last layer",
+        lambda it, sent, net: _unless(it.zeros != "all", "leaves zeros in every tensor"),
+    ),
+    "invertible": Need(
+        "model",
+        "a chain of layers that can be inverted",
+        lambda it, sent, net: f"has {net.one_way}" if net.one_way else None,
     ),
     "smooth": Need(
         "model",

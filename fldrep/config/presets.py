@@ -22,6 +22,15 @@ GAUSS_NEWTON = {
     "variant_of": ["dlg"],
     "needs": ["smooth"],
 }
+CLOSED_FORM = {
+    "objective": "balanced-l2",
+    "compares": "surviving",
+    "optimiser": "layer-by-layer",
+    "labels": "known",
+    "iterations": 30,
+    "variant_of": ["dlg"],
+    "needs": ["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
+}
 DLG = {"objective": "l2", "optimiser": "lbfgs", "labels": "optimised", "iterations": 300}
 
 # What each is made of, as a config would say it; keys that are not here have the values that the parts give them.
@@ -39,6 +48,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "dlg-masked": {**DLG, "compares": "surviving", "variant_of": ["dlg"]},
     "dlg-pruned": {**DLG, "compares": "surviving", "through_mask": True, "variant_of": ["dlg"]},
     "r-matching": {**GS, "compares": "representation", "variant_of": ["gs"]},
+    "closed-form": CLOSED_FORM,
     "gauss-newton": GAUSS_NEWTON,
     "ensemble": {
         **GS,
@@ -62,6 +72,7 @@ ATTACK_SOURCES = {
     "dlg-masked": "Li et al. 2022, CVPR: the public mask applied to the trial gradient",
     "dlg-pruned": "this project: the trial is pruned as the client's image was",
     "r-matching": "this project: r is read off the last layer's gradient and matched besides",
+    "closed-form": "Zhu and Blaschko 2021 (R-GAP), arXiv:2010.07733; through the mask: this project",
     "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
 }

@@ -24,6 +24,9 @@ class LevenbergMarquardt:
         )
         inner_iterations: Positive = option(300, "most products with J and its transpose a try (matrix-free)")
         box: bool = option(True, "clamp the image to valid pixels after each step")
+        begin: Literal["closed-form", "grey"] = option(
+            "closed-form", "first image: what the closed form gives, where it is defined and right, or grey with noise"
+        )
         free_scale: bool = option(False, "fit a factor on the trial's gradient besides, as clipping makes one")
 
     def refusals(self, problems: Problems, settings: AttackSettings) -> list[str]:
@@ -43,7 +46,8 @@ class LevenbergMarquardt:
         """Move the images; one iteration is one step of Levenberg-Marquardt. Distances are relative residuals."""
         import torch
 
-        from fldrep.attack.certificate import is_certified
+        from fldrep.attack.certificate import settled
+        from fldrep.attack.closed_form import nearer_starts
         from fldrep.attack.gauss_newton import State, dense_step, matrix_free_step
         from fldrep.attack.least_squares import LeastSquares
         from fldrep.attack.problem import Outcome
@@ -55,6 +59,8 @@ class LevenbergMarquardt:
             initial = state.norm.clone()
             done, at = progress.begin(vars(state))
             state = State(**at)
+            if settings.begin == "closed-form" and done == 0 and settings.iterations:
+                state = State.begin(system, nearer_starts(problems, system, state.points, settings.iterations))
             dense = is_dense(system, settings.solver)
             for step in range(done, settings.iterations):
                 if not state.alive.any():
@@ -65,7 +71,10 @@ class LevenbergMarquardt:
                 else:
                     state = matrix_free_step(system, state, settings.box, settings.inner_iterations)
                 progress.step(vars(state))
-            certified = [dense and is_certified(system, place, one) for place, one in enumerate(state.points)]
+            certified = [False] * len(state.points)
+            for place in range(len(certified) if dense and settings.iterations else 0):
+                state.points[place], certified[place] = settled(system, place, state.points[place])
+            state.norm = system.values(state.points).norm(dim=1)
             images, soft = system.parts(state.points)
             labels = soft.argmax(-1) if problems.labels is None else problems.labels
             finite, certified = state.norm.isfinite(), torch.tensor(certified, device=images.device)
