@@ -109,7 +109,14 @@ def exact_scene(model, count=2, images=1, shape=(1, 8, 8), seed=0):
     pixels = torch.rand(count, images, *shape, generator=drawn, dtype=torch.float64).to(dtype)
     labels = torch.arange(count * images).view(count, images) % 4
     pixels, labels = (pixels, labels) if images > 1 else (pixels[:, 0], labels[:, 0])
-    return SimpleNamespace(model=model, pixels=pixels, inputs=PLAIN.to_input(pixels), labels=labels, shape=shape)
+    return SimpleNamespace(
+        model=model,
+        pixels=pixels,
+        inputs=PLAIN.to_input(pixels),
+        labels=labels,
+        shape=shape,
+        normalisation=PLAIN,
+    )
 
 
 def exactly_attacked(it, update, labels="theirs", attack="gauss-newton", **settings):

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 import fldrep
+from fldrep.attack.attacker import carry_out
 from fldrep.attack.attempt import attempt
 from fldrep.attack.certificate import smallest_exceeds
 from fldrep.attack.engine import ProblemSet, Work
 from fldrep.attack.gauss_newton import conjugate_gradients
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.observation import Observation
+from fldrep.attack.resume import Checkpointer
 from fldrep.config.attacks import attack_settings
 from fldrep.config.needs import Structure
 from fldrep.derivatives.smoothness import first_kink
@@ -30,6 +32,13 @@ def smooth_net(activation=nn.Tanh, *, norm=nn.Identity, shape=SHAPE, dtype=torch
     first = [nn.Conv2d(shape[0], 6, 5, 2, 2), norm(), activation()]
     layers = [*first, nn.Conv2d(6, 8, 3, 1, 1), activation(), nn.AvgPool2d(2), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(8 * (shape[1] // 4) ** 2, 4)).to(dtype).eval()
+
+
+def small_chain():
+    """One convolution and the head."""
+    torch.manual_seed(4)
+    body = [nn.Conv2d(1, 6, 5, 2, 2), nn.Sigmoid(), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(96, 4)).double().eval()
 
 
 def observation_of(it, update, zeros="none"):
@@ -277,3 +286,31 @@ def test_targets_do_not_depend_on_their_neighbours(exact):
         one = SimpleNamespace(**{**vars(it), "pixels": it.pixels[1:2]})
         alone, _ = exact.attacked(one, {name: value[1:2] for name, value in update.items()}, it.labels[1:2], **given)
         torch.testing.assert_close(together.images[1:2], alone.images, rtol=1e-8, atol=1e-8)
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+class Doomed(Checkpointer):
+    """Keeps every step, and is killed after one."""
+
+    def step(self, steps, state):
+        super().step(steps, state)
+        raise Killed
+
+
+@pytest.mark.parametrize("preset", ["gauss-newton", "closed-form"])
+def test_a_killed_attack_gives_the_bits_of_an_undisturbed_one(preset, exact, tmp_path):
+    it = exact.scene(small_chain(), count=3)
+    observation = observation_of(it, fldrep.client_update(it.model, it.inputs, it.labels))
+    own = {"begin": "grey", "solver": "dense"} if preset == "gauss-newton" else {}
+    settings = attack_settings(preset, iterations=4, **own)
+    undisturbed = carry_out(observation, settings, Work(2))
+    for _ in range(2):
+        with pytest.raises(Killed):
+            checkpointer = Doomed(tmp_path / "progress", "key", save_every_s=0)
+            carry_out(observation, settings, Work(2, checkpointer=checkpointer))
+    resumed = carry_out(observation, settings, Work(2, checkpointer=Checkpointer(tmp_path / "progress", "key")))
+    for name in ("images", "distance", "iterations", "all_certified", "initial_distance"):
+        assert torch.equal(getattr(resumed, name), getattr(undisturbed, name)), name
