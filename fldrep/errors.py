@@ -20,7 +20,11 @@ class UnknownName(ConfigError):
 
 
 class AttackRefused(ConfigError):
-    """An attack that makes no sense against the update it was given."""
+    """An attack that makes no sense against the update it was given; `reasons` by target, where only some refuse it."""
+
+    def __init__(self, text: str, reasons: dict[int, str] | None = None):
+        super().__init__(text)
+        self.reasons = reasons
 
 
 def named(kind: str, name: str, registry):

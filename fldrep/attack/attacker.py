@@ -30,9 +30,10 @@ def carry_out(observation: Observation, settings: AttackSettings, work: Work) ->
 
     Errors: `AttackRefused` where what it needs is not there; those of `engine.run`.
     """
-    for _, needed, instead in lacks(settings.needs, observation.public, observation.sent):
+    for whose, needed, instead in lacks(settings.needs, observation.public, observation.sent, observation.structure):
         naive = f"; use {settings.variant_of[0]!r}" if settings.variant_of else ""
-        raise AttackRefused(f"attack {settings.title!r} needs {needed}, but this update {instead}{naive}")
+        it = "network" if whose == "model" else "update"
+        raise AttackRefused(f"attack {settings.title!r} needs {needed}, but this {it} {instead}{naive}")
     return import_module(way_of(settings)).run(observation, settings, work)
 
 

@@ -74,6 +74,15 @@ class Comparison:
         besides, by_head = features_apart(trial, observed.features, self.feature_weight)
         return distance + besides, derivative | {name: derivative[name] + one for name, one in by_head.items()}
 
+    def weights(self, observed: Observed) -> dict[str, Tensor]:
+        """The weights of squared differences, {name: (P, ...)}, of an objective that is a sum of such (`squares=True`).
+
+        Its derivative is 2 weight (trial - observed): read off at trial = observed + 1.
+        """
+        beyond = {name: one + 1 for name, one in observed.gradient.items()}
+        _, derivative = differentiated(self.objective, beyond, observed.gradient)
+        return {name: laid_on(observed.kept, name, derivative) / 2 for name in observed.gradient}
+
     def _kept(self, gradient: Gradient) -> dict[str, Tensor]:
         """The entries that survive the public mask, which arrive as anything but 0; nothing where all are compared."""
         if self.compares in ("all", "without-head") or self.zeros == "none":

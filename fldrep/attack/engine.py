@@ -16,10 +16,13 @@ from fldrep.attack.labels import labels_for
 from fldrep.attack.observation import Observation
 from fldrep.attack.problem import Outcome, Problems, Progress
 from fldrep.attack.reconstruction import Reconstruction
+from fldrep.attack.residuals import Residuals
 from fldrep.attack.resume import Checkpointer
 from fldrep.config.attacks import AttackSettings, evaluations_of, weights_of
+from fldrep.config.parts import words
 from fldrep.derivatives.layerwise import layerwise
 from fldrep.derivatives.pullback import GradientMap, by_autodiff
+from fldrep.errors import AttackRefused
 from fldrep.machine.compilation import Compile, as_it_is, compiler
 from fldrep.machine.memory import fitting_chunk
 from fldrep.models.model import Model
@@ -44,11 +47,16 @@ class Work:
 def run(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
     """An attack by one optimiser on N updates, computed on the model's device.
 
-    Errors: `ConfigError` naming the tensor that does not fit the model, or the labels.
+    Errors: `ConfigError` naming the tensor that does not fit the model, or the labels; `AttackRefused` naming the
+    targets whose updates are refused by the optimiser, before anything is worked.
     """
     numbers = [(target, restart) for target in range(observation.count()) for restart in range(settings.restarts)]
+    dtype = observation.model.head.weight.dtype
+    if words("optimiser", settings.optimiser).get("float64"):
+        observation = observation.in_float64()
     problems = ProblemSet.of(observation, settings)
     optimiser = registry.value("optimiser", settings.optimiser)()
+    _require_something(problems, optimiser, settings)
     at_once = work.problems_at_once
     if at_once == "auto":
         at_once = _fitting(problems, optimiser, numbers)
@@ -64,6 +72,7 @@ def run(observation: Observation, settings: AttackSettings, work: Work) -> Recon
             refuse(
                 f"optimiser {settings.optimiser!r}: what solve returns", whole, "an Outcome of fldrep.attack.problem"
             )
+        whole = replace(whole, images=whole.images.to(dtype))
         return Outcome(**{name: value[: len(some)].cpu() for name, value in vars(whole).items()})
 
     with progress_bar(work.progress, settings, len(numbers)) as advance:
@@ -100,6 +109,10 @@ class ProblemSet:
         targets = [target for target, _ in numbers]
         observed = self.comparison.prepare(self.gradients.arrange(self.observation.rows(targets)))
         images, logits = self.observation.starts(numbers, self.settings.start)
+        residuals = None
+        if words("optimiser", self.settings.optimiser).get("least_squares"):
+            weights = self.comparison.weights(observed)
+            residuals = Residuals(self.gradients, observed.gradient, weights, self.observation.rounding)
         return Problems(
             match=partial(self.match, observed),
             regularisers=regularisers_of(self.settings),
@@ -108,7 +121,22 @@ class ProblemSet:
             labels=None if self.labels is None else self.labels[targets].to(images.device),
             normalisation=self.observation.normalisation,
             compile=self.compile,
+            residuals=residuals,
+            observation=self.observation.some(targets),
         )
+
+
+def _require_something(problems: ProblemSet, optimiser: object, settings: AttackSettings) -> None:
+    """Errors: `AttackRefused` naming the targets, if any, at which the optimiser says it cannot get anywhere."""
+    if not hasattr(optimiser, "refusals"):
+        return
+    count = problems.observation.count()
+    found = optimiser.refusals(problems.some([(target, 0) for target in range(count)]), settings)
+    reasons = {target: reason for target, reason in enumerate(found) if reason}
+    if reasons:
+        target, reason = next(iter(reasons.items()))
+        besides = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        raise AttackRefused(f"attack {settings.title!r}: target {target}{besides} {reason}", reasons)
 
 
 def regularisers_of(settings: AttackSettings) -> tuple[tuple[float, Callable], ...]:

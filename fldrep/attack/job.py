@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fldrep.attack.attacker import carry_out
+from fldrep.attack.attempt import attempt
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
@@ -62,9 +62,9 @@ def attack_block(
         update = sent_updates(model, batches.inputs, batches.labels, where, job, batches.numbers, memories)
         key = _key(where, job, code, device, model, batches)
         checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
-        found, seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
+        (found, refused), seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
         rates = effective_rates_of(update, model, batches.inputs, job)
-        rows = _rows(where, job, batches.targets, found, rates, seconds, device_words(device), code)
+        rows = _rows(where, job, batches.targets, found, refused, rates, seconds, device_words(device), code)
     ATTACK_RUNS.write(rows, attack_runs)
     pictures = {"originals": batches.pixels, "images": batches.normalisation.to_pixels(by_target(found.all_images))}
     write_tensors(reconstructions, {**pictures, "labels": batches.labels.flatten().cpu()})
@@ -127,11 +127,11 @@ def _observation(where: Block, job: AttackJob, model: Model, update: Update, bat
     )
 
 
-def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[Reconstruction, float]:
-    """What the attack found, and the seconds it took, before and after a kill."""
+def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[tuple, float]:
+    """What the attack found and why not, if so, and the seconds it took, before and after a kill."""
     work = Work(job.engine.problems_at_once, progress=tqdm, checkpointer=checkpointer)
     start = time.perf_counter()
-    found = carry_out(observation, job.attack, work)
+    found = attempt(observation, job.attack, work)
     return found, checkpointer.seconds_before + time.perf_counter() - start
 
 
@@ -198,6 +198,7 @@ def _rows(
     job: AttackJob,
     targets: list[Target],
     found: Reconstruction,
+    refused: list[str],
     rates: list[tuple],
     seconds: float,
     device: str,
@@ -233,6 +234,8 @@ def _rows(
             "initial_distance": float(found.initial_distance[update, restart]),
             "gradient_distance": float(found.final_distance[update, restart]),
             "diverged": bool(found.diverged[update, restart]),
+            "certified": bool(found.all_certified[update, restart]),
+            "refused": refused[update],
             "live_pruned": rates[update][0],
             "norm2_removed": rates[update][1],
         }

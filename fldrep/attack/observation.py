@@ -1,12 +1,16 @@
 """What a server observed of its clients, what it knows besides, and where its trials start."""
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from fldrep.attack.layer_by_layer import chain_of
 from fldrep.config.needs import Public, Sent
+from fldrep.derivatives.layer import NoRule
+from fldrep.derivatives.smoothness import first_kink
 from fldrep.errors import ConfigError, named
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
@@ -57,6 +61,20 @@ class Observation:
         steps = None if self.local is None else len(self.local.batches(images))
         return Sent(images, steps, HEAD_BIAS in self.update)
 
+    @property
+    def structure(self) -> "Seen":
+        """What is known of the network, found out where it is asked for."""
+        return Seen(self.model, self.shape)
+
+    def some(self, targets: list[int]) -> "Observation":
+        """That of some of the updates, each with the initial points that it has here."""
+        return replace(
+            self,
+            update={name: value[targets] for name, value in self.update.items()},
+            labels=None if self.labels is None else self.labels[targets],
+            draw=lambda target, restart: self.draw(targets[target], restart),
+        )
+
     def count(self) -> int:
         """The number of updates, N. Errors: `ConfigError` naming a tensor that is missing or of another shape."""
         require_fixed_statistics(self.model)
@@ -70,6 +88,15 @@ class Observation:
                 raise ConfigError(f"update: {name!r} has shape {found}, expected (N, *{expected[1:]})")
         return len(update[name])
 
+    @property
+    def rounding(self) -> float:
+        """The spacing of numbers near 1 in the coarsest dtype of the update."""
+        return max(torch.finfo(one.dtype).eps for one in self.update.values())
+
+    def in_float64(self) -> "Observation":
+        """The same, computed in float64; the update keeps the rounding that it came with."""
+        return replace(self, model=copy.deepcopy(self.model).double())
+
     def rows(self, targets: list[int]) -> dict[str, Tensor]:
         """The updates of some targets, {parameter: (P, *shape)}, on the model's device and in its dtype."""
         like = self.model.head.weight
@@ -81,6 +108,28 @@ class Observation:
         shapes = ((batch, *self.shape), (batch, self.model.head.out_features))
         images, logits = zip(*(initial_point(self.draw(*number), *shapes) for number in numbers), strict=True)
         return [(deviation * torch.stack(images)).to(like), torch.stack(logits).to(like)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network as `needs.Structure` has it."""
+
+    model: Model
+    shape: tuple[int, int, int]
+
+    @property
+    def kinks(self) -> str:
+        """The first layer at which the gradient jumps."""
+        return first_kink(self.model, self.shape)
+
+    @property
+    def one_way(self) -> str:
+        """The first layer, from the last one down, whose input cannot be solved for."""
+        try:
+            chain_of(self.model, self.shape)
+        except NoRule as reason:
+            return str(reason)
+        return ""
 
 
 def initial_point(generator: torch.Generator, *shapes: tuple[int, ...]) -> list[Tensor]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from fldrep.attack.differentiated import differentiated
+from fldrep.attack.observation import Observation
+from fldrep.attack.residuals import Residuals
 from fldrep.attack.resume import Checkpointer, State
 from fldrep.models.normalisation import Normalisation
 
@@ -23,7 +25,9 @@ class Problems:
     from the one observed, (P,), and its derivatives by both. `regularisers` are added to the distance, each with its
     weight. `images` and `logits` (P, B, classes) are initial points of the images and of the soft labels' logits;
     `labels` is (P, B), or None where the soft label is to be found. `compile` may compile a function of tensors that is
-    called at each step. All on the model's device and in its dtype.
+    called at each step. `residuals`, for optimisers that say `least_squares=True`, are those whose squares sum up to
+    the distance. `observation` is that of these problems' updates, for optimisers that take the network apart. All on
+    the model's device and in its dtype.
     """
 
     match: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -33,6 +37,8 @@ class Problems:
     labels: Tensor | None
     normalisation: Normalisation
     compile: Callable[[Callable], Callable]
+    residuals: Residuals | None = None
+    observation: Observation | None = None
 
     @property
     def soft_labels(self) -> Tensor:
@@ -74,7 +80,8 @@ class Outcome:
     """What an optimiser found for P problems: images (P, B, C, H, W), labels (P, B), and one number a problem.
 
     Distances are without regularisers. A problem that became not finite holds its last finite image and distance, and
-    `finite` is False.
+    `finite` is False. `certified`: the update itself shows that the image is the one behind it, near as it can be
+    (`certificate`); an optimiser that cannot tell leaves it out, and nothing is.
     """
 
     images: Tensor
@@ -83,6 +90,12 @@ class Outcome:
     final_distance: Tensor
     finite: Tensor
     iterations: Tensor
+    certified: Tensor | None = None
+
+    def __post_init__(self):
+        """Where nothing is told, nothing is certified."""
+        if self.certified is None:
+            object.__setattr__(self, "certified", torch.zeros_like(self.finite))
 
 
 def freeze(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -33,14 +33,8 @@ def run(observation: Observation, settings: AttackSettings, work: Work) -> Recon
 
 def _of_one(observation: Observation, target: int) -> Observation:
     """The observation of one update, in its own network."""
-    own = {name: value[target : target + 1] for name, value in observation.update.items()}
-    return replace(
-        observation,
-        model=without_pruned(observation.model, own[HEAD_WEIGHT][0]),
-        update=own,
-        labels=None if observation.labels is None else observation.labels[target : target + 1],
-        draw=lambda _, restart: observation.draw(target, restart),
-    )
+    own = observation.some([target])
+    return replace(own, model=without_pruned(observation.model, own.update[HEAD_WEIGHT][0]))
 
 
 def without_pruned(model: Model, head_gradient: Tensor) -> Model:

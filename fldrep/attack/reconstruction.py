@@ -17,6 +17,8 @@ class Reconstruction:
     axis B comes after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` and `problems_at_once`,
     how many problems were worked together, are (N, R); `labels_found` is (N, R), or (N, R, B); `all_images` is
     (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
+    `certified` (N,) bool: the update itself shows that the image found is the one behind it, as `certificate` says;
+    `all_certified` (N, R) is that of each restart. False where an attack cannot tell.
     `members`, for an ensemble, names the attack that each restart is from.
     """
 
@@ -31,6 +33,17 @@ class Reconstruction:
     iterations: Tensor
     problems_at_once: Tensor
     members: list[list[str]] | None = None
+    all_certified: Tensor | None = None
+
+    def __post_init__(self):
+        """Where nothing is told, nothing is certified."""
+        if self.all_certified is None:
+            object.__setattr__(self, "all_certified", torch.zeros_like(self.diverged, dtype=torch.bool))
+
+    @property
+    def certified(self) -> Tensor:
+        """That of the best restart, (N,)."""
+        return self.all_certified[torch.arange(len(self.best_restart)), self.best_restart]
 
     @classmethod
     def of(
@@ -58,6 +71,7 @@ class Reconstruction:
             for field in fields(Outcome)
         }
         images, labels, finite = whole.pop("images"), whole.pop("labels"), whole.pop("finite")
+        whole["all_certified"] = whole.pop("certified")
         return cls.of(
             all_images=images.squeeze(2) if single else images,
             labels_found=labels.squeeze(2) if single else labels,

@@ -75,9 +75,21 @@ class AttackSettings(Section):
     def _check(self):
         if self.labels == "optimised" and not words("optimiser", self.optimiser).get("soft_labels"):
             raise ValueError(f"labels: 'optimised': optimiser {self.optimiser!r} takes known or inferred labels")
+        if words("optimiser", self.optimiser).get("least_squares"):
+            self._require_squares()
         if self.through_mask and (self.compares != "surviving" or self.members):
             raise ValueError("through_mask: True: expected compares: surviving, and no members")
         return self
+
+    def _require_squares(self) -> None:
+        if not words("objective", self.objective).get("squares"):
+            known = ", ".join(name for name in registry.entries("objective") if words("objective", name).get("squares"))
+            told = f"optimiser {self.optimiser!r} takes a sum of squares: {known}"
+            raise ValueError(f"objective: {self.objective!r}: {told}")
+        if self.compares == "representation":
+            raise ValueError(f"compares: 'representation': optimiser {self.optimiser!r} compares gradients alone")
+        if weighted := [key for key in regulariser_keys() if getattr(self, key, None)]:
+            raise ValueError(f"{weighted[0]}: optimiser {self.optimiser!r} takes no regularisers")
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ from fldrep import registry
 from fldrep.config.data import PHOTO, dataset_names
 from fldrep.config.datasets import facts_of
 from fldrep.config.grid import GridEntry
-from fldrep.config.needs import Public, Sent, lacks
+from fldrep.config.needs import Public, Sent, Structure, lacks
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.updates import UpdateSettings
 
@@ -75,10 +75,11 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
         ):
             if value % images:
                 raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
-    for name, update, defense in product(entry.attacks, entry.updates, entry.defenses):
-        public, sent = Public.of(config.defenses[defense]), Sent.of(config.updates[update])
-        for whose, needed, instead in lacks(config.attacks[name].needs, public, sent):
-            it = {"defense": defense, "update": update}[whose]
+    for name, *those in product(entry.attacks, entry.updates, entry.defenses, entry.models):
+        update, defense, model = those
+        known = Public.of(config.defenses[defense]), Sent.of(config.updates[update]), Structure.of(config.models[model])
+        for whose, needed, instead in lacks(config.attacks[name].needs, *known):
+            it = {"defense": defense, "update": update, "model": model}[whose]
             raise ValueError(f"{where}.attacks: {name!r} needs {needed}, but {whose} {it!r} {instead}")
 
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from fldrep import registry
 from fldrep.config.defenses import DefenseSettings
+from fldrep.config.models import ModelSettings
 from fldrep.config.updates import UpdateSettings
 
 
@@ -47,12 +48,29 @@ class Sent:
         return cls(update.images, None if update.local_epochs is None else update.local_steps)
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What is known of a network, None where it is not.
+
+    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell.
+    """
+
+    kinks: str | None = None
+    one_way: str | None = None
+
+    @classmethod
+    def of(cls, model: ModelSettings) -> "Structure":
+        """What the entry of the config's network says of it."""
+        words = registry.entry("model", model.architecture).words
+        return cls(words.get("kinks"), words.get("one_way"))
+
+
 class Need(NamedTuple):
-    """One need: who meets it (`defense` or `update`), what it is, and what is there instead where it is not met."""
+    """One need: who meets it (`defense`, `update` or `model`), what it is, and what is there instead of it, if so."""
 
     whose: str
     what: str
-    instead: Callable[[Public, Sent], str | None]
+    instead: Callable[[Public, Sent, Structure], str | None]
 
 
 def _unless(met: bool | None, instead: str) -> str | None:
@@ -62,27 +80,45 @@ def _unless(met: bool | None, instead: str) -> str | None:
 ZEROS = {"none": "no tensor", "head": "the last layer", "all": "every tensor"}
 
 NEEDS: dict[str, Need] = {
-    "mask": Need("defense", "a public mask", lambda it, sent: _unless(it.zeros != "none", "leaves none")),
+    "mask": Need("defense", "a public mask", lambda it, sent, net: _unless(it.zeros != "none", "leaves none")),
     "head-mask": Need(
         "defense",
         "a mask on the last layer alone",
-        lambda it, sent: _unless(it.zeros == "head", f"leaves zeros in {ZEROS[it.zeros]}"),
+        lambda it, sent, net: _unless(it.zeros == "head", f"leaves zeros in {ZEROS[it.zeros]}"),
     ),
     "pruned-representation": Need(
-        "defense", "a client that prunes its representation", lambda it, sent: _unless(it.representation, "does not")
+        "defense",
+        "a client that prunes its representation",
+        lambda it, sent, net: _unless(it.representation, "does not"),
     ),
-    "noise": Need("defense", "noise to average away", lambda it, sent: _unless(it.noise, "adds none")),
-    "clip": Need("defense", "updates that are clipped", lambda it, sent: _unless(it.clip, "does not clip")),
+    "noise": Need("defense", "noise to average away", lambda it, sent, net: _unless(it.noise, "adds none")),
+    "clip": Need("defense", "updates that are clipped", lambda it, sent, net: _unless(it.clip, "does not clip")),
     "one-image": Need(
-        "update", "one image an update", lambda it, sent: _unless(sent.images == 1, f"holds {sent.images} images")
+        "update", "one image an update", lambda it, sent, net: _unless(sent.images == 1, f"holds {sent.images} images")
     ),
     "one-step": Need(
         "update",
         "one gradient, not the sum of several",
-        lambda it, sent: _unless(sent.local_steps is None, f"is of {sent.local_steps} local steps"),
+        lambda it, sent, net: _unless(sent.local_steps is None, f"is of {sent.local_steps} local steps"),
     ),
     "head-bias": Need(
-        "update", "the gradient of head.bias", lambda it, sent: _unless(sent.head_bias, "has no head.bias")
+        "update", "the gradient of head.bias", lambda it, sent, net: _unless(sent.head_bias, "has no head.bias")
+    ),
+    "exact": Need("defense", "an update without noise", lambda it, sent, net: _unless(not it.noise, "adds noise")),
+    "whole-body": Need(
+        "defense",
+        "whole gradients below the last layer",
+        lambda it, sent, net: _unless(it.zeros != "all", "leaves zeros in every tensor"),
+    ),
+    "invertible": Need(
+        "model",
+        "a chain of layers that can be inverted",
+        lambda it, sent, net: f"has {net.one_way}" if net.one_way else None,
+    ),
+    "smooth": Need(
+        "model",
+        "a network whose gradient is smooth",
+        lambda it, sent, net: f"has {net.kinks}, where it jumps" if net.kinks else None,
     ),
 }
 
@@ -95,11 +131,12 @@ class Lack(NamedTuple):
     instead: str
 
 
-def lacks(needs: Iterable[str], public: Public, sent: Sent) -> list[Lack]:
-    """What an attack of these needs (words of `NEEDS`) does not get; what is not known of a defense counts as met.
+def lacks(needs: Iterable[str], public: Public, sent: Sent, structure: Structure | None = None) -> list[Lack]:
+    """What an attack of these needs (words of `NEEDS`) does not get; what is not known counts as met.
 
     >>> lacks(["mask", "one-image"], Public("head"), Sent(images=3))
     [Lack(whose='update', needed='one image an update', instead='holds 3 images')]
     """
-    found = [(NEEDS[one], NEEDS[one].instead(public, sent)) for one in needs]
+    known = public, sent, Structure() if structure is None else structure
+    found = [(NEEDS[one], NEEDS[one].instead(*known)) for one in needs]
     return [Lack(need.whose, need.what, instead) for need, instead in found if instead is not None]

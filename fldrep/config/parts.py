@@ -25,7 +25,10 @@ def words(kind: str, name: str) -> Mapping[str, Any]:
     """What the file of a part says of it.
 
     An optimiser may say `soft_labels=True`: it can optimise labels too; `evaluations="KEY"`: its key that tells how
-    often a step may evaluate the gradient, else once. Any part may say `needs=[...]`, words of `needs.NEEDS`.
+    often a step may evaluate the gradient, else once; `least_squares=True`: it takes residuals, so the objective must
+    say `squares=True`: it is a sum of weighted squared differences, weighted by what the observed gradient alone tells;
+    `float64=True`: it computes in float64, whatever the network's dtype. Any part may say `needs=[...]`, words of
+    `needs.NEEDS`.
     """
     return registry.entry(kind, name).words
 

@@ -12,6 +12,25 @@ GS = {
     "iterations": 24_000,
     "total_variation": 1e-4,
 }
+GAUSS_NEWTON = {
+    "objective": "balanced-l2",
+    "compares": "surviving",
+    "optimiser": "levenberg-marquardt",
+    "labels": "known",
+    "iterations": 60,
+    "start": 0.2,
+    "variant_of": ["dlg"],
+    "needs": ["smooth"],
+}
+CLOSED_FORM = {
+    "objective": "balanced-l2",
+    "compares": "surviving",
+    "optimiser": "layer-by-layer",
+    "labels": "known",
+    "iterations": 30,
+    "variant_of": ["dlg"],
+    "needs": ["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
+}
 DLG = {"objective": "l2", "optimiser": "lbfgs", "labels": "optimised", "iterations": 300}
 
 # What each is made of, as a config would say it; keys that are not here have the values that the parts give them.
@@ -29,6 +48,8 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "dlg-masked": {**DLG, "compares": "surviving", "variant_of": ["dlg"]},
     "dlg-pruned": {**DLG, "compares": "surviving", "through_mask": True, "variant_of": ["dlg"]},
     "r-matching": {**GS, "compares": "representation", "variant_of": ["gs"]},
+    "closed-form": CLOSED_FORM,
+    "gauss-newton": GAUSS_NEWTON,
     "ensemble": {
         **GS,
         "compares": "surviving",
@@ -51,6 +72,8 @@ ATTACK_SOURCES = {
     "dlg-masked": "Li et al. 2022, CVPR: the public mask applied to the trial gradient",
     "dlg-pruned": "this project: the trial is pruned as the client's image was",
     "r-matching": "this project: r is read off the last layer's gradient and matched besides",
+    "closed-form": "Zhu and Blaschko 2021 (R-GAP), arXiv:2010.07733; through the mask: this project",
+    "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
 }
 

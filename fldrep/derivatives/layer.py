@@ -73,6 +73,10 @@ class Layer:
         """The output, and its variance if the inputs vary independently. Shape: (N, ...) twice -> (N, ...) twice."""
         raise NoRule(self.words)
 
+    def inverse(self, y: Tensor) -> Tensor:
+        """The input that gives an output, entry for entry. Shape: (N, ...) -> (N, ...)."""
+        raise NoRule(self.words)
+
     def norm(self, x: Tensor) -> float:
         """A number that no ||f(x) - f(y)|| / ||x - y|| exceeds, in float64, for inputs of the shape of x."""
         raise NoRule(self.words)

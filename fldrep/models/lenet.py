@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fldrep.models.model import Model
 
 
-@model("lenet")
+@model("lenet", kinks="", one_way="")
 def lenet(shape: tuple[int, int, int], classes: int) -> Model:
     """LeNet as in the DLG notebook: four convolutions, each behind a sigmoid."""
     from torch import nn

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fldrep.models.model import Model
 
 
-@model("resnet18")
+@model("resnet18", kinks="ReLU", one_way="ReLU")
 def resnet18(shape: tuple[int, int, int], classes: int) -> Model:
     """torchvision's ResNet-18; He et al. 2016, arXiv:1512.03385."""
     from torch import nn

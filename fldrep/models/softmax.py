@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fldrep.models.model import Model
 
 
-@model("softmax")
+@model("softmax", kinks="", one_way="")
 def softmax(shape: tuple[int, int, int], classes: int) -> Model:
     """Softmax regression: the last layer alone, on the pixels themselves."""
     from torch import nn

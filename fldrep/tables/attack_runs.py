@@ -35,6 +35,14 @@ ATTACK_OUTCOME = (
     Column("gradient_distance", "float", "gradient distance of the result", null=True),
     Column("diverged", "bool", "not finite, or the gradient distance ended above its initial value"),
     Column(
+        "certified",
+        "bool",
+        "the update itself shows that the image found is the one behind it: no other near by gives it; false where the"
+        " attack cannot tell",
+        null=True,
+    ),
+    Column("refused", "str", "why there was nothing to attack; empty where there was", null=True),
+    Column(
         "live_pruned", "float", "share of live features pruned in the target's update", "share in [0, 1]", null=True
     ),
     Column("norm2_removed", "float", "share of the squared norm of r removed", "share in [0, 1]", null=True),
@@ -48,4 +56,4 @@ ATTACK_OUTCOME = (
 
 
 # What an attack job writes; the metrics stage adds the images' errors and makes ATTACKS of it.
-ATTACK_RUNS = Table("attack_runs", 3, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))
+ATTACK_RUNS = Table("attack_runs", 4, (*ATTACK_IDENTITY, *ATTACK_OUTCOME))

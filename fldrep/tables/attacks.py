@@ -115,7 +115,7 @@ def _variant_of(rows: "pd.DataFrame") -> "pd.Series":
 # The metrics of this package; a file has columns of others besides, where a plug-in was loaded.
 ATTACKS = Table(
     "attacks",
-    3,
+    4,
     (
         *ATTACK_IDENTITY,
         *ATTACK_OUTCOME,
@@ -124,6 +124,7 @@ ATTACKS = Table(
     ),
     older=(
         Older(2, renamed=OLD_WORDS, values={"preset": {"strongest": "ensemble"}}, added={"variant_of": _variant_of}),
+        Older(3),
     ),
     extensible=True,
 )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fldrep
-from fldrep.models.normalisation import normalisation_for
+from fldrep.models.normalisation import Normalisation, normalisation_for
 
 
 def client_gradient(model, image, label):
@@ -98,6 +98,39 @@ def scene(name, shape, count, **options):
     return SimpleNamespace(
         model=model, images=images, labels=labels, update=fldrep.client_update(model, images, labels), shape=shape
     )
+
+
+PLAIN = Normalisation((0.4,), (0.25,))
+
+
+def exact_scene(model, count=2, images=1, shape=(1, 8, 8), seed=0):
+    """Pixels away from the edges of the box, labels, and what the clients would send."""
+    drawn, dtype = torch.Generator().manual_seed(seed), next(model.parameters()).dtype
+    pixels = torch.rand(count, images, *shape, generator=drawn, dtype=torch.float64).to(dtype)
+    labels = torch.arange(count * images).view(count, images) % 4
+    pixels, labels = (pixels, labels) if images > 1 else (pixels[:, 0], labels[:, 0])
+    return SimpleNamespace(
+        model=model,
+        pixels=pixels,
+        inputs=PLAIN.to_input(pixels),
+        labels=labels,
+        shape=shape,
+        normalisation=PLAIN,
+    )
+
+
+def exactly_attacked(it, update, labels="theirs", attack="gauss-newton", **settings):
+    labels = it.labels if isinstance(labels, str) else labels
+    given = {"normalisation": PLAIN, "shape": it.shape, **settings}
+    found = fldrep.reconstruct(it.model, update, labels, attack, **given)
+    error = (PLAIN.to_pixels(found.images) - it.pixels).square().flatten(1).mean(1)
+    return found, error
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """Scenes of small networks, and exact attacks on them with the errors of their pixels."""
+    return SimpleNamespace(scene=exact_scene, attacked=exactly_attacked, normalisation=PLAIN)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("l2")
+@objective("l2", squares=True)
 def l2(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The plain sum of squared differences. Source: Zhu et al. 2019 (DLG), arXiv:1906.08935."""
     from fldrep.attack.inner_product import norm2

@@ -1,5 +1,6 @@
 """Batch norm with its running statistics, whatever mode it is in: an affine map of each channel."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +34,13 @@ class BatchNorm(Pointwise):
         weights = [getattr(module, part).detach().view(COLUMN) for part in ("weight", "bias")]
         run = _affine(own["weight"], own["bias"], centre, width, *weights)
         return Passes(run, shape, dict.fromkeys(own.values(), as_it_is))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The affine map back. Errors: `NoRule` where a channel's slope is 0."""
+        values, slopes = self.values_and_slopes(torch.zeros_like(y))
+        if not slopes.all():
+            raise NoRule("BatchNorm2d with a weight of 0")
+        return (y - values) / slopes
 
     def norm(self, x: Tensor) -> float:
         """The largest slope of a channel."""

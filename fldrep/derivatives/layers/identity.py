@@ -1,5 +1,6 @@
 """Identity: nothing changes."""
 
+import torch
 from torch import Tensor, nn
 
 from fldrep.derivatives.layer import Layer, Passes, Shape, layer, without_weights
@@ -26,6 +27,14 @@ class Identity(Layer):
     def variance(self, values: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
         """Both as they are."""
         return values, variances
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """As it is."""
+        return y
+
+    def values_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope 1."""
+        return x, torch.ones_like(x)
 
     def norm(self, x: Tensor) -> float:
         """A distance stays what it is."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fldrep.derivatives.layer import Passes, Shape, layer, without_weights
+from fldrep.derivatives.layer import NoRule, Passes, Shape, layer, without_weights
 from fldrep.derivatives.network import Names
 from fldrep.derivatives.pointwise import Pointwise
 
@@ -18,7 +18,7 @@ class LeakyReLU(Pointwise):
 
     def values_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Slope 1 above 0, the module's own elsewhere."""
-        slopes = torch.where(x > 0, 1.0, self.module.negative_slope).to(x.dtype)
+        slopes = torch.where(x > 0, torch.ones_like(x), torch.full_like(x, self.module.negative_slope))
         return x * slopes, slopes
 
     def passes(self, names: Names, shape: Shape) -> Passes:
@@ -29,6 +29,12 @@ class LeakyReLU(Pointwise):
             return y, slopes.mul, slopes.mul, None
 
         return Passes(without_weights(forward), shape)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The sign tells the slope. Errors: `NoRule` for a slope that is not above 0."""
+        if self.module.negative_slope <= 0:
+            raise NoRule(f"LeakyReLU of slope {self.module.negative_slope}, which has no inverse")
+        return torch.where(y > 0, y, y / self.module.negative_slope)
 
     def norm(self, x: Tensor) -> float:
         """The larger slope."""

@@ -23,6 +23,10 @@ class Sigmoid(Pointwise):
         """As in the formulas above."""
         return Passes(without_weights(_forward), shape)
 
+    def inverse(self, y: Tensor) -> Tensor:
+        """The logit; outputs that rounding has brought to 0 or 1 or beyond count as the nearest number inside."""
+        return y.logit(torch.finfo(y.dtype).eps)
+
     def norm(self, x: Tensor) -> float:
         """The slope at 0."""
         return 0.25

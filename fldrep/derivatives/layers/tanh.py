@@ -23,6 +23,11 @@ class Tanh(Pointwise):
         """As in the formulas above."""
         return Passes(without_weights(_forward), shape)
 
+    def inverse(self, y: Tensor) -> Tensor:
+        """Its inverse; outputs that rounding has brought to -1 or 1 or beyond count as the nearest number inside."""
+        inside = 1 - torch.finfo(y.dtype).eps
+        return y.clamp(-inside, inside).atanh()
+
     def norm(self, x: Tensor) -> float:
         """The slope at 0."""
         return 1.0

@@ -1,0 +1,87 @@
+"""The closed form as an attack uses it: what it finds of one problem."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fldrep import registry
+from fldrep.attack.certificate import is_near
+from fldrep.attack.compares import Comparison
+from fldrep.attack.gauss_newton import State, dense_step
+from fldrep.attack.layer_by_layer import Part, chain_of, reconstruct_chain
+from fldrep.attack.least_squares import LeastSquares
+from fldrep.attack.observation import Observation
+from fldrep.attack.problem import Problems
+from fldrep.attack.residuals import Residuals
+from fldrep.config.needs import lacks
+from fldrep.derivatives.layer import Layer, NoRule
+from fldrep.derivatives.layers.sigmoid import Sigmoid
+from fldrep.derivatives.layerwise import layerwise
+from fldrep.derivatives.pullback import by_autodiff
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
+from fldrep.models.updates import HEAD_WEIGHT
+
+
+def image_of(
+    observation: Observation, parts: Sequence[Part], target: int, label: Tensor, iterations: int
+) -> tuple[Tensor, int]:
+    """The image (C, H, W) behind one update, in the network's input space, and the steps of Levenberg-Marquardt done.
+
+    Args: parts: of `layer_by_layer.chain_of`; label: (1, 1). Errors: `NoRule`.
+    """
+    update = {name: one[0] for name, one in observation.rows([target]).items()}
+    masked = observation.zeros == "head" and bool((update[HEAD_WEIGHT] == 0).all(0).any())
+    steps = []
+    solve = partial(_solved, update, observation, label, iterations, steps)
+    return reconstruct_chain(parts, observation.model, update, masked, solve), sum(steps)
+
+
+def nearer_starts(problems: Problems, system: LeastSquares, points: Tensor, iterations: int) -> Tensor:
+    """Unknowns (P, U) where the closed form is defined and gives the update but for rounding; else those given."""
+    it, needs = problems.observation, registry.entry("optimiser", "layer-by-layer").words["needs"]
+    if problems.labels is None or system.free_scale or lacks(needs, it.public, it.sent, it.structure):
+        return points
+    parts, points = chain_of(it.model, it.shape), points.clone()
+    for place in range(len(points)):
+        try:
+            image, _ = image_of(it, parts, place, problems.labels[place : place + 1], iterations)
+        except NoRule:
+            continue
+        found, one = system.points_of(image[None, None]), system.copies(place, 1)
+        if is_near(one, one.values(found).norm()):
+            points[place] = found[0]
+    return points
+
+
+def _solved(
+    update: dict[str, Tensor],
+    observation: Observation,
+    label: Tensor,
+    iterations: int,
+    steps: list[int],
+    tail: Model,
+    shape: tuple[int, ...],
+    behind: Layer | None,
+) -> Tensor:
+    """The input of a network that begins at a convolution, from the gradients that it has a part in."""
+    names = {id(value): name for name, value in observation.model.named_parameters()}
+    own = {name: update[names[id(value)]][None] for name, value in tail.named_parameters()}
+    gradients = layerwise(tail, shape) or by_autodiff(tail)
+    comparison = Comparison(registry.value("objective", "balanced-l2"), "surviving", "head")
+    observed = comparison.prepare(gradients.arrange(own))
+    residuals = Residuals(gradients, observed.gradient, comparison.weights(observed), observation.rounding)
+    plain = Normalisation((0.0,) * shape[0], (1.0,) * shape[0])
+    soft = torch.nn.functional.one_hot(label, tail.head.out_features).to(tail.head.weight)
+    normalisation = observation.normalisation if behind is None else plain
+    system = LeastSquares(residuals, normalisation, (1, *shape), soft, False, False)
+    state = State.begin(system, system.begin(soft.new_zeros(1, 1, *shape)))
+    box = behind is None or isinstance(behind, Sigmoid)
+    for _ in range(iterations):
+        if not state.alive.any():
+            break
+        state = dense_step(system, state, box)
+    steps.append(int(state.steps))
+    return system.parts(state.points)[0][0, 0]
