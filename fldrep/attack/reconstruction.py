@@ -17,7 +17,8 @@ class Reconstruction:
     axis B comes after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` and `problems_at_once`,
     how many problems were worked together, are (N, R); `labels_found` is (N, R), or (N, R, B); `all_images` is
     (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
-    `members`, for an ensemble, names the attack that each restart is from.
+    `members`, for an ensemble, names the attack that each restart is from. `certified` (N,): whether the attack itself
+    vouches for the best restart; False where it cannot tell, and such a restart is best whatever its distance.
     """
 
     images: Tensor
@@ -31,13 +32,22 @@ class Reconstruction:
     iterations: Tensor
     problems_at_once: Tensor
     members: list[list[str]] | None = None
+    certified: Tensor | None = None
 
     @classmethod
     def of(
-        cls, *, all_images: Tensor, final_distance: Tensor, diverged: Tensor, members=None, **whole: Tensor
+        cls,
+        *,
+        all_images: Tensor,
+        final_distance: Tensor,
+        diverged: Tensor,
+        members: list[list[str]] | None = None,
+        certified: Tensor | None = None,
+        **whole: Tensor,
     ) -> "Reconstruction":
-        """With the best restart picked. Args: tensors by the names above, (N, R, ...)."""
-        best = smallest(final_distance, diverged)
+        """With the best restart picked. Args: tensors by the names above, (N, R, ...), `certified` (N, R) too."""
+        certified = torch.zeros_like(diverged) if certified is None else certified
+        best = smallest(final_distance, diverged, certified)
         rows = torch.arange(len(best))
         return cls(
             images=all_images[rows, best],
@@ -47,8 +57,17 @@ class Reconstruction:
             final_distance=final_distance,
             diverged=diverged,
             members=members,
+            certified=certified[rows, best],
             **whole,
         )
+
+    @property
+    def certified_restarts(self) -> Tensor:
+        """Which restarts are certified, (N, R): at most the best of each target."""
+        found = torch.zeros_like(self.diverged)
+        if self.certified is not None:
+            found[torch.arange(len(found)), self.best_restart] = self.certified
+        return found
 
     @classmethod
     def assembled(cls, outcomes: list[Outcome], sizes: list[int], restarts: int, single: bool) -> "Reconstruction":
@@ -73,13 +92,18 @@ class Reconstruction:
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors})
 
 
-def smallest(distance: Tensor, diverged: Tensor) -> Tensor:
-    """Where in a row the distance is smallest, diverged ones last, ties to the first. Shapes: (N, R) twice -> (N,).
+def smallest(distance: Tensor, diverged: Tensor, certified: Tensor | None = None) -> Tensor:
+    """Where in a row the distance is smallest: among those certified, if any is, else among those that did not diverge.
+
+    Where all diverged, among all; ties go to the first. Shapes: (N, R) each -> (N,).
 
     >>> smallest(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[False, True, False]]))
     tensor([2])
     """
     distance = distance.nan_to_num(nan=torch.inf)
     worst = torch.finfo(distance.dtype).max
-    order = torch.where(diverged, torch.inf, distance.clamp_max(worst))
-    return torch.where(diverged.all(1), distance.argmin(1), order.argmin(1))
+    eligible = ~diverged
+    if certified is not None:
+        eligible = torch.where(certified.any(1, keepdim=True), certified, eligible)
+    order = torch.where(eligible, distance.clamp_max(worst), torch.inf)
+    return torch.where(eligible.any(1), order.argmin(1), distance.argmin(1))
