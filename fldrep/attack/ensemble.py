@@ -51,7 +51,7 @@ def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial
     names = list(found)
     distance = torch.stack([distances[name] for name in names], -1)  # (N, R, members)
     diverged = torch.stack([found[name].diverged | ~distances[name].isfinite() for name in names], -1)
-    certified = torch.stack([found[name].certified_restarts for name in names], -1)
+    certified = torch.stack([found[name].all_certified for name in names], -1)
     rows = (one.flatten(0, 1) for one in (distance, diverged, certified))
     winner = smallest(*rows).view(distance.shape[:2])
 
@@ -68,7 +68,7 @@ def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial
         initial_distance=initial,
         final_distance=of_winner(list(distance.unbind(-1))),
         diverged=of_winner(list(diverged.unbind(-1))),
-        certified=of_winner(list(certified.unbind(-1))),
+        all_certified=of_winner(list(certified.unbind(-1))),
         members=[[names[one] for one in row] for row in winner.tolist()],
         **picked,
     )

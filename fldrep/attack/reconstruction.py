@@ -13,12 +13,13 @@ class Reconstruction:
     """What an attack found for N targets with R restarts, on the CPU, in the network's input space and dtype.
 
     `images` (N, C, H, W) and `distance` (N,) are those of the best restart; `best_restart` (N,) says which: that of
-    smallest gradient distance among those that did not diverge (among all, where all did). For updates of B images an
-    axis B comes after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` and `problems_at_once`,
-    how many problems were worked together, are (N, R); `labels_found` is (N, R), or (N, R, B); `all_images` is
-    (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
-    `members`, for an ensemble, names the attack that each restart is from. `certified` (N,): whether the attack itself
-    vouches for the best restart; False where it cannot tell, and such a restart is best whatever its distance.
+    smallest gradient distance among those that are certified, if any, else among those that did not diverge (among all,
+    where all did). For updates of B images an axis B comes after N (and R). `initial_distance`, `final_distance`,
+    `diverged`, `iterations` and `problems_at_once`, how many problems were worked together, are (N, R); `labels_found`
+    is (N, R), or (N, R, B); `all_images` is (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
+    `certified` (N,) bool: the update itself shows that the image found is the one behind it, as `certificate` says;
+    `all_certified` (N, R) is that of each restart. False where an attack cannot tell.
+    `members`, for an ensemble, names the attack that each restart is from.
     """
 
     images: Tensor
@@ -32,7 +33,17 @@ class Reconstruction:
     iterations: Tensor
     problems_at_once: Tensor
     members: list[list[str]] | None = None
-    certified: Tensor | None = None
+    all_certified: Tensor | None = None
+
+    def __post_init__(self):
+        """Where nothing is told, nothing is certified."""
+        if self.all_certified is None:
+            object.__setattr__(self, "all_certified", torch.zeros_like(self.diverged, dtype=torch.bool))
+
+    @property
+    def certified(self) -> Tensor:
+        """That of the best restart, (N,)."""
+        return self.all_certified[torch.arange(len(self.best_restart)), self.best_restart]
 
     @classmethod
     def of(
@@ -42,12 +53,11 @@ class Reconstruction:
         final_distance: Tensor,
         diverged: Tensor,
         members: list[list[str]] | None = None,
-        certified: Tensor | None = None,
+        all_certified: Tensor | None = None,
         **whole: Tensor,
     ) -> "Reconstruction":
-        """With the best restart picked. Args: tensors by the names above, (N, R, ...), `certified` (N, R) too."""
-        certified = torch.zeros_like(diverged) if certified is None else certified
-        best = smallest(final_distance, diverged, certified)
+        """With the best restart picked. Args: tensors by the names above, (N, R, ...)."""
+        best = smallest(final_distance, diverged, all_certified)
         rows = torch.arange(len(best))
         return cls(
             images=all_images[rows, best],
@@ -57,17 +67,9 @@ class Reconstruction:
             final_distance=final_distance,
             diverged=diverged,
             members=members,
-            certified=certified[rows, best],
+            all_certified=all_certified,
             **whole,
         )
-
-    @property
-    def certified_restarts(self) -> Tensor:
-        """Which restarts are certified, (N, R): at most the best of each target."""
-        found = torch.zeros_like(self.diverged)
-        if self.certified is not None:
-            found[torch.arange(len(found)), self.best_restart] = self.certified
-        return found
 
     @classmethod
     def assembled(cls, outcomes: list[Outcome], sizes: list[int], restarts: int, single: bool) -> "Reconstruction":

@@ -48,10 +48,9 @@ def test_each_restart_is_the_member_of_least_common_cost():
     assert not whole.diverged.any()
 
 
-def test_an_image_that_its_attack_vouches_for_comes_first():
-    """Whatever the distances; only the best restart of an attack can be certified, and then it is the whole's."""
-    found = {"a": result([1.0, 2.0]), "b": replace(result([3.0, 4.0]), certified=torch.tensor([True]))}
-    found["b"] = replace(found["b"], best_restart=torch.tensor([1]))
+def test_an_image_that_its_attack_certifies_comes_first():
+    """Whatever the distances, and within a target as within a restart."""
+    found = {"a": result([1.0, 2.0]), "b": replace(result([3.0, 4.0]), all_certified=torch.tensor([[False, True]]))}
     costs = {"a": torch.tensor([[0.1, 0.2]]), "b": torch.tensor([[0.3, 0.4]])}
     whole = best(found, costs, torch.ones(1, 2))
     assert whole.members == [["a", "b"]]
