@@ -31,8 +31,11 @@ from benchmarks.measuring import images, network
 RATE = 0.6
 DTYPES = ("float64", "float32")
 # What an attack needs of the update: columns of the last layer masked, or the representation pruned.
-MASKED = ("gs-masked", "gs-drop", "dlg-masked", "r-matching", "ensemble")
-PRUNED = ("gs-pruned", "dlg-pruned")
+MASKED = (
+    *("gs-masked", "gs-drop", "dlg-masked", "r-matching", "ensemble"),
+    *("gs-spectral-masked", "gs-spectral-drop", "r-matching-spectral"),
+)
+PRUNED = ("gs-pruned", "gs-spectral-pruned", "dlg-pruned")
 # Of 20 evaluations of the gradient each for L-BFGS, and for the ensemble, whose members may each evaluate so many.
 STEPS = {"ensemble": 20} | {preset: 1 for preset in ATTACK_PRESETS if evaluations_of(attack_settings(preset)) > 1}
 FIRST_ORDER_STEPS = 4

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BETAS = (0.9, 0.999)
+Betas = tuple[float, float]
+
+BETAS: Betas = (0.9, 0.999)
 EPS = 1e-8
 
 
@@ -13,16 +15,24 @@ def adam_step(
     points: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rates: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step: points and both moments after it; rates (2,) of `adam_rates`."""
-    first = torch.lerp(first, gradient, 1 - BETAS[0])
-    second = (second * BETAS[1]).addcmul(gradient, gradient, value=1 - BETAS[1])
-    return points - rates[0] * first / (second.sqrt() * rates[1] + EPS), first, second
+    change, first, second = adam_change(first, second, gradient, rates)
+    return points - change, first, second
 
 
-def adam_rates(learning_rates: Sequence[float]) -> Tensor:
+def adam_change(
+    first: Tensor, second: Tensor, gradient: Tensor, rates: Tensor, betas: Betas = BETAS
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a step takes off its points, and both moments after it; rates (2,) of `adam_rates`, of the same betas."""
+    first = torch.lerp(first, gradient, 1 - betas[0])
+    second = (second * betas[1]).addcmul(gradient, gradient, value=1 - betas[1])
+    return rates[0] * first / (second.sqrt() * rates[1] + EPS), first, second
+
+
+def adam_rates(learning_rates: Sequence[float], betas: Betas = BETAS) -> Tensor:
     """For each iteration, the step size over the first moment's bias correction, and 1 / the root of the second's.
 
     Shape: (iterations, 2), float64.
     """
     steps = torch.arange(1, len(learning_rates) + 1, dtype=torch.float64)
     sizes = torch.tensor(learning_rates, dtype=torch.float64)
-    return torch.stack([sizes / (1 - BETAS[0] ** steps), (1 - BETAS[1] ** steps).rsqrt()], 1)
+    return torch.stack([sizes / (1 - betas[0] ** steps), (1 - betas[1] ** steps).rsqrt()], 1)

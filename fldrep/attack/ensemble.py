@@ -1,4 +1,4 @@
-"""The best of several attacks, chosen for each target by one common distance and never by the truth.
+"""The best of several attacks, chosen for each target by certificates and one common distance, never by the truth.
 
 What AutoAttack (Croce and Hein 2020, arXiv:2003.01690) is for robustness: a defense is judged by the best of a fixed
 ensemble, so that no one attack's weakness is taken for its strength.
@@ -18,10 +18,11 @@ from fldrep.errors import AttackRefused
 
 
 def run(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
-    """Run every member that is not refused, from the same initial points, and keep the best of each restart.
+    """Run every member that is not refused, from the same random numbers, and keep the best of each restart.
 
-    The common distance is the ensemble's own objective over what it compares; members that diverged come last. Every
-    member may evaluate the gradient `iterations` times. `members` of the result names whose each restart is.
+    A member that vouches for its image comes before all others. Else the common distance decides: the ensemble's own
+    objective over what it compares; members that diverged come last. Every member may evaluate the gradient
+    `iterations` times. `members` of the result names whose each restart is.
     """
     found = dict(_runs(observation, settings, work))
     comparison = Comparison.of(settings, observation.zeros)
@@ -43,11 +44,16 @@ def _runs(observation: Observation, settings: AttackSettings, work: Work):
 
 
 def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial: Tensor) -> Reconstruction:
-    """For each target and restart the member of least distance. Shapes: distances and initial (N, R)."""
+    """For each target and restart the member that is certified, else that of least distance.
+
+    Shapes: distances and initial (N, R).
+    """
     names = list(found)
     distance = torch.stack([distances[name] for name in names], -1)  # (N, R, members)
     diverged = torch.stack([found[name].diverged | ~distances[name].isfinite() for name in names], -1)
-    winner = smallest(distance.flatten(0, 1), diverged.flatten(0, 1)).view(distance.shape[:2])
+    certified = torch.stack([found[name].all_certified for name in names], -1)
+    rows = (one.flatten(0, 1) for one in (distance, diverged, certified))
+    winner = smallest(*rows).view(distance.shape[:2])
 
     def of_winner(parts: list[Tensor]) -> Tensor:
         stacked = torch.stack(parts, 2)
@@ -62,6 +68,7 @@ def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial
         initial_distance=initial,
         final_distance=of_winner(list(distance.unbind(-1))),
         diverged=of_winner(list(diverged.unbind(-1))),
+        all_certified=of_winner(list(certified.unbind(-1))),
         members=[[names[one] for one in row] for row in winner.tolist()],
         **picked,
     )

@@ -23,10 +23,11 @@ class Problems:
 
     `match` takes images (P, B, C, H, W) and soft labels (P, B, classes), and returns the distance of their update
     from the one observed, (P,), and its derivatives by both. `regularisers` are added to the distance, each with its
-    weight. `images` and `logits` (P, B, classes) are initial points of the images and of the soft labels' logits;
-    `labels` is (P, B), or None where the soft label is to be found. `compile` may compile a function of tensors that is
-    called at each step. `residuals`, for optimisers that say `least_squares=True`, are those whose squares sum up to
-    the distance. `observation` is that of these problems' updates, for optimisers that take the network apart. All on
+    weight. `images` and `logits` (P, B, classes) are initial points of the images and of the soft labels' logits, white
+    noise; an optimiser that moves an image in coordinates of its own takes them as those. `labels` is (P, B), or None
+    where the soft label is to be found. `compile` may compile a function of tensors that is called at each step.
+    `residuals`, for optimisers that say `least_squares=True`, are those whose squares sum up to the distance.
+    `observation` is that of these problems' updates, for optimisers that take the network apart. All on
     the model's device and in its dtype.
     """
 

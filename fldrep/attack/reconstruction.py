@@ -13,10 +13,10 @@ class Reconstruction:
     """What an attack found for N targets with R restarts, on the CPU, in the network's input space and dtype.
 
     `images` (N, C, H, W) and `distance` (N,) are those of the best restart; `best_restart` (N,) says which: that of
-    smallest gradient distance among those that did not diverge (among all, where all did). For updates of B images an
-    axis B comes after N (and R). `initial_distance`, `final_distance`, `diverged`, `iterations` and `problems_at_once`,
-    how many problems were worked together, are (N, R); `labels_found` is (N, R), or (N, R, B); `all_images` is
-    (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
+    smallest gradient distance among those that are certified, if any, else among those that did not diverge (among all,
+    where all did). For updates of B images an axis B comes after N (and R). `initial_distance`, `final_distance`,
+    `diverged`, `iterations` and `problems_at_once`, how many problems were worked together, are (N, R); `labels_found`
+    is (N, R), or (N, R, B); `all_images` is (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
     `certified` (N,) bool: the update itself shows that the image found is the one behind it, as `certificate` says;
     `all_certified` (N, R) is that of each restart. False where an attack cannot tell.
     `members`, for an ensemble, names the attack that each restart is from.
@@ -47,10 +47,17 @@ class Reconstruction:
 
     @classmethod
     def of(
-        cls, *, all_images: Tensor, final_distance: Tensor, diverged: Tensor, members=None, **whole: Tensor
+        cls,
+        *,
+        all_images: Tensor,
+        final_distance: Tensor,
+        diverged: Tensor,
+        members: list[list[str]] | None = None,
+        all_certified: Tensor | None = None,
+        **whole: Tensor,
     ) -> "Reconstruction":
         """With the best restart picked. Args: tensors by the names above, (N, R, ...)."""
-        best = smallest(final_distance, diverged)
+        best = smallest(final_distance, diverged, all_certified)
         rows = torch.arange(len(best))
         return cls(
             images=all_images[rows, best],
@@ -60,6 +67,7 @@ class Reconstruction:
             final_distance=final_distance,
             diverged=diverged,
             members=members,
+            all_certified=all_certified,
             **whole,
         )
 
@@ -87,13 +95,18 @@ class Reconstruction:
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors})
 
 
-def smallest(distance: Tensor, diverged: Tensor) -> Tensor:
-    """Where in a row the distance is smallest, diverged ones last, ties to the first. Shapes: (N, R) twice -> (N,).
+def smallest(distance: Tensor, diverged: Tensor, certified: Tensor | None = None) -> Tensor:
+    """Where in a row the distance is smallest: among those certified, if any is, else among those that did not diverge.
+
+    Where all diverged, among all; ties go to the first. Shapes: (N, R) each -> (N,).
 
     >>> smallest(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[False, True, False]]))
     tensor([2])
     """
     distance = distance.nan_to_num(nan=torch.inf)
     worst = torch.finfo(distance.dtype).max
-    order = torch.where(diverged, torch.inf, distance.clamp_max(worst))
-    return torch.where(diverged.all(1), distance.argmin(1), order.argmin(1))
+    eligible = ~diverged
+    if certified is not None:
+        eligible = torch.where(certified.any(1, keepdim=True), certified, eligible)
+    order = torch.where(eligible, distance.clamp_max(worst), torch.inf)
+    return torch.where(eligible.any(1), order.argmin(1), distance.argmin(1))

@@ -55,7 +55,9 @@ class AttackSettings(Section):
         source="gs 24,000 and dlg 300: the reference code (S)",
     )
     restarts: Positive = option(1, "initial points tried; the smallest gradient distance is chosen")
-    start: float = option(1.0, "standard deviation of the random initial image, in the network's input space", ge=0)
+    start: float = option(
+        1.0, "standard deviation of the random initial image, in the space in which the optimiser moves it", ge=0
+    )
     repeats: Positive | None = option(
         None, "updates of the same images, each with its own noise, whose mean is attacked"
     )
@@ -101,7 +103,7 @@ KINDS = ("objective", "optimiser")  # parts that every attack names, entries of 
 # What makes an attack the one it is: a preset fixes it.
 FIXED = ("objective", "compares", "optimiser", "through_mask", "members", "variant_of", "needs")
 # What an ensemble says for all its members.
-OF_ALL = ("labels", "iterations", "restarts", "start", "repeats")
+OF_ALL = ("labels", "iterations", "restarts", "repeats")
 
 
 class Attack:
@@ -363,10 +365,10 @@ def _member(settings: AttackSettings, own: dict[str, Any]) -> AttackSettings:
 
 
 def _shared(settings: AttackSettings, own: dict[str, Any]) -> dict[str, Any]:
-    """What an ensemble says for a member: also the keys of its optimiser and its weights, if it is by the same one."""
+    """What an ensemble says for a member; if it is by the same optimiser, also its keys, start and weights."""
     keys = {*OF_ALL}
     if own["optimiser"] == settings.optimiser:
-        keys |= {*optimiser_section(settings.optimiser).model_fields, *regulariser_keys()}
+        keys |= {"start", *optimiser_section(settings.optimiser).model_fields, *regulariser_keys()}
         keys |= {"feature_weight"} if own.get("compares") == "representation" else set()
     said = {key: getattr(settings, key) for key in keys}
     return {key: value for key, value in said.items() if value is not None}

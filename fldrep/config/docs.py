@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from fldrep.config.entries import OneOf
+from fldrep.config.presets import ATTACK_PRESETS, ATTACK_SOURCES
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
 from fldrep.registry import entries
@@ -21,8 +22,24 @@ def config_tables() -> str:
     """Every key of the config as Markdown tables: meaning, unit, default and source, one table a section.
 
     A section that depends on what is registered has a table of the keys that all its entries share, and one an entry.
+    The built-in attacks come last.
     """
-    return "\n".join(dict.fromkeys(_tables(Config, "Top level")))
+    return "\n".join([*dict.fromkeys(_tables(Config, "Top level")), _presets()])
+
+
+def _presets() -> str:
+    """The built-in attacks, a row each."""
+    columns = ["preset", "objective", "compares", "optimiser", "iterations", "strengthens", "source"]
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    told = "What `preset` of an attack may name, and what it is made of."
+    rows = [_preset(name, one) for name, one in ATTACK_PRESETS.items()]
+    return "\n".join(["## Attack presets", "", told, "", *head, *rows, ""])
+
+
+def _preset(name: str, one: dict[str, Any]) -> str:
+    parts = [one["objective"], one.get("compares", "all"), one["optimiser"], one["iterations"]]
+    cells = [f"`{name}`", *parts, ", ".join(one.get("variant_of", [])), ATTACK_SOURCES[name]]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _tables(kind: type[Section], title: str) -> Iterator[str]:

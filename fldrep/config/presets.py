@@ -31,6 +31,14 @@ CLOSED_FORM = {
     "variant_of": ["dlg"],
     "needs": ["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
 }
+GS_SPECTRAL = {
+    "objective": "cosine",
+    "optimiser": "adam-spectral",
+    "labels": "known",
+    "iterations": 150,
+    "start": 0.5,
+    "variant_of": ["gs"],
+}
 DLG = {"objective": "l2", "optimiser": "lbfgs", "labels": "optimised", "iterations": 300}
 
 # What each is made of, as a config would say it; keys that are not here have the values that the parts give them.
@@ -44,16 +52,33 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "gs-pruned": {**GS, "compares": "surviving", "through_mask": True, "variant_of": ["gs"]},
     "gs-l2": {**GS, "objective": "relative-l2", "variant_of": ["gs"]},
     "gs-averaged": {**GS, "repeats": 16, "variant_of": ["gs"]},
+    "gs-spectral": GS_SPECTRAL,
+    "gs-spectral-masked": {**GS_SPECTRAL, "compares": "surviving", "needs": []},
+    "gs-spectral-drop": {**GS_SPECTRAL, "compares": "without-head"},
+    "gs-spectral-pruned": {**GS_SPECTRAL, "compares": "surviving", "through_mask": True},
+    "gs-spectral-averaged": {**GS_SPECTRAL, "repeats": 16},
     "dlg-scaled": {**DLG, "objective": "scaled-l2", "variant_of": ["dlg"]},
     "dlg-masked": {**DLG, "compares": "surviving", "variant_of": ["dlg"]},
     "dlg-pruned": {**DLG, "compares": "surviving", "through_mask": True, "variant_of": ["dlg"]},
     "r-matching": {**GS, "compares": "representation", "variant_of": ["gs"]},
     "closed-form": CLOSED_FORM,
     "gauss-newton": GAUSS_NEWTON,
+    "r-matching-spectral": {**GS_SPECTRAL, "compares": "representation"},
     "ensemble": {
         **GS,
         "compares": "surviving",
-        "members": ["gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"],
+        "members": [
+            "gs",
+            "gs-masked",
+            "gs-drop",
+            "gs-spectral-masked",
+            "r-matching",
+            "r-matching-spectral",
+            "gs-l2",
+            "dlg",
+            "dlg-scaled",
+            "dlg-masked",
+        ],
         "feature_weight": 1.0,
         "variant_of": ["gs", "dlg"],
     },
@@ -68,12 +93,18 @@ ATTACK_SOURCES = {
     "gs-pruned": "this project: the trial is pruned as the client's image was",
     "gs-l2": "this project: the squared distance is the likelihood of Gaussian noise",
     "gs-averaged": "this project: the mean of updates of the same images, each with its own noise",
+    "gs-spectral": "this project: Adam in units of what natural images have, a 1/f spectrum and weak colours",
+    "gs-spectral-masked": "this project, as gs-spectral; Li et al. 2022, CVPR: the public mask applied to the trial",
+    "gs-spectral-drop": "this project, as gs-spectral; Balunović et al. 2022, ICLR: the defended layer left out",
+    "gs-spectral-pruned": "this project, as gs-spectral: the trial is pruned as the client's image was",
+    "gs-spectral-averaged": "this project, as gs-spectral: the mean of updates of the same images",
     "dlg-scaled": "this project: the scale of clipping is fitted at each step",
     "dlg-masked": "Li et al. 2022, CVPR: the public mask applied to the trial gradient",
     "dlg-pruned": "this project: the trial is pruned as the client's image was",
     "r-matching": "this project: r is read off the last layer's gradient and matched besides",
     "closed-form": "Zhu and Blaschko 2021 (R-GAP), arXiv:2010.07733; through the mask: this project",
     "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
+    "r-matching-spectral": "this project, as gs-spectral: r is matched besides",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
 }
 

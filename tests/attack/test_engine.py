@@ -186,6 +186,8 @@ def test_restarts_are_chosen_by_distance_among_those_that_did_not_diverge():
     distance = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 5.0], [4.0, torch.nan, 3.0], [torch.inf, torch.nan, 7.0]])
     diverged = torch.tensor([[False, True, False], [False, False, False], [True, True, True], [False, True, True]])
     assert smallest(distance, diverged).tolist() == [2, 0, 2, 0]
+    certified = torch.tensor([[True, False, False], [False, True, True], [False] * 3, [False, True, False]])
+    assert smallest(distance, diverged, certified).tolist() == [0, 1, 2, 1]
 
 
 def test_the_chosen_restart_is_the_one_reported(lenet):

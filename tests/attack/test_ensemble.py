@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -30,7 +32,8 @@ def result(images, diverged=(False, False)):
     """A reconstruction of one target with two restarts."""
     images = torch.tensor(images).view(1, 2, 1, 1, 1)
     none, lost = torch.zeros(1, 2), torch.tensor([diverged])
-    return Reconstruction(images[:, 0], none[:, 0], none[:, 0], images, none, none, none, lost, none, none)
+    first = none[:, 0].long()
+    return Reconstruction(images[:, 0], none[:, 0], first, images, none, none, none, lost, none, none)
 
 
 def test_each_restart_is_the_member_of_least_common_cost():
@@ -43,6 +46,18 @@ def test_each_restart_is_the_member_of_least_common_cost():
     assert whole.final_distance.tolist() == [[pytest.approx(0.3), pytest.approx(0.4)]]
     assert whole.best_restart.tolist() == [0]
     assert not whole.diverged.any()
+
+
+def test_an_image_that_its_attack_certifies_comes_first():
+    """Whatever the distances, and within a target as within a restart."""
+    found = {"a": result([1.0, 2.0]), "b": replace(result([3.0, 4.0]), all_certified=torch.tensor([[False, True]]))}
+    costs = {"a": torch.tensor([[0.1, 0.2]]), "b": torch.tensor([[0.3, 0.4]])}
+    whole = best(found, costs, torch.ones(1, 2))
+    assert whole.members == [["a", "b"]]
+    assert whole.best_restart.tolist() == [1]
+    assert whole.images.item() == 4.0
+    assert whole.certified.tolist() == [True]
+    assert best({"a": found["a"]}, costs, torch.ones(1, 2)).certified.tolist() == [False]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +84,8 @@ def test_the_common_cost_is_the_distance_that_gs_reports(lenet):
 def test_every_member_may_evaluate_the_gradient_as_often():
     settings = attack_settings("ensemble", iterations=400, restarts=3)
     members = members_of(settings)
-    assert {"gs", "gs-masked", "gs-drop", "r-matching", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"} == members.keys()
+    assert {"gs", "gs-masked", "gs-drop", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"} < members.keys()
+    assert {"r-matching", "r-matching-spectral", "gs-spectral-masked"} < members.keys()
     for one in members.values():
         assert one.iterations * evaluations_of(one) == 400
         assert one.restarts == 3
@@ -81,6 +97,8 @@ def test_what_an_ensemble_says_goes_to_the_members_by_its_optimiser():
     assert (members["gs"].lr, members["gs"].total_variation, members["gs"].feature_weight) == (0.3, 0.5, None)
     assert (members["dlg"].lr, members["dlg"].total_variation) == (1.0, None)
     assert members["r-matching"].feature_weight == 2.0
+    assert (members["gs-spectral-masked"].lr, members["gs-spectral-masked"].start) == (0.4, 0.5)
+    assert {one.start for one in members_of(attack_settings("ensemble", start=0.2)).values()} == {0.2, 0.5, 1.0}
 
 
 def test_an_ensemble_of_ones_own(lenet):

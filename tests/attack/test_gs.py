@@ -138,7 +138,7 @@ class Numbers(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("preset", ["gs", "gs-l2", "r-matching"])
+@pytest.mark.parametrize("preset", ["gs", "gs-l2", "gs-spectral", "r-matching"])
 def test_no_step_brings_numbers_to_the_device(lenet, preset):
     def made(iterations: int) -> int:
         with Numbers() as numbers:

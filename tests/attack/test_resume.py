@@ -31,7 +31,7 @@ from fldrep.storage.tensors import job_key, read_tensors, write_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
 
-PRESETS = ["gs", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "ensemble"]
+PRESETS = ["gs", "gs-spectral-masked", "gs-drop", "gs-pruned", "r-matching", "dlg", "idlg", "ensemble"]
 
 
 class Killed(Exception):

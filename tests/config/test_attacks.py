@@ -14,7 +14,9 @@ from fldrep.errors import ConfigError, UnknownName
 
 LBFGS = {"iterations": 300, "lr": 1.0, "restarts": 1, "inner_iterations": 20, "history": 100}
 ADAM = {"iterations": 24_000, "lr": 0.1, "restarts": 1, "total_variation": 1e-4, "box": True, "lr_decay": True}
-# What every preset was before attacks were data, key by key.
+SPECTRAL = {"iterations": 150, "restarts": 1, "lr": 0.4, "box": True, "spectrum": 1.0, "chroma": 0.3}
+SPECTRAL |= {"labels": "known", "smoothing": 0.3, "edge": 0.1}
+# What every preset is, key by key; the published ones and theirs as before attacks were data.
 WERE = {
     "dlg": {"labels": "optimised", **LBFGS},
     "idlg": {"labels": "inferred", **LBFGS},
@@ -24,12 +26,20 @@ WERE = {
     "gs-pruned": {"labels": "known", **ADAM},
     "gs-l2": {"labels": "known", **ADAM},
     "gs-averaged": {"labels": "known", **ADAM, "repeats": 16},
+    "gs-spectral": SPECTRAL,
+    "gs-spectral-masked": SPECTRAL,
+    "gs-spectral-drop": SPECTRAL,
+    "gs-spectral-pruned": SPECTRAL,
+    "gs-spectral-averaged": {**SPECTRAL, "repeats": 16},
     "dlg-scaled": {"labels": "optimised", **LBFGS},
     "dlg-masked": {"labels": "optimised", **LBFGS},
     "dlg-pruned": {"labels": "optimised", **LBFGS},
     "r-matching": {"labels": "known", **ADAM, "feature_weight": 1.0},
+    "r-matching-spectral": {**SPECTRAL, "feature_weight": 1.0},
     "ensemble": {"labels": "known", **ADAM, "feature_weight": 1.0},
 }
+THROUGH_MASK = ["head-mask", "pruned-representation", "one-step"]
+READ_FROM_HEAD = ["one-image", "one-step", "head-bias"]
 # What their code said: objective, what is compared, optimiser, through the mask, needs; variant of.
 ARE = {
     "dlg": ("l2", "all", "lbfgs", False, [], []),
@@ -37,20 +47,19 @@ ARE = {
     "gs": ("cosine", "all", "signed-adam", False, [], []),
     "gs-masked": ("cosine", "surviving", "signed-adam", False, ["mask"], ["gs"]),
     "gs-drop": ("cosine", "without-head", "signed-adam", False, ["head-mask"], ["gs"]),
-    "gs-pruned": (
-        "cosine",
-        "surviving",
-        "signed-adam",
-        True,
-        ["head-mask", "pruned-representation", "one-step"],
-        ["gs"],
-    ),
+    "gs-pruned": ("cosine", "surviving", "signed-adam", True, THROUGH_MASK, ["gs"]),
     "gs-l2": ("relative-l2", "all", "signed-adam", False, [], ["gs"]),
     "gs-averaged": ("cosine", "all", "signed-adam", False, ["noise"], ["gs"]),
+    "gs-spectral": ("cosine", "all", "adam-spectral", False, [], ["gs"]),
+    "gs-spectral-masked": ("cosine", "surviving", "adam-spectral", False, [], ["gs"]),
+    "gs-spectral-drop": ("cosine", "without-head", "adam-spectral", False, ["head-mask"], ["gs"]),
+    "gs-spectral-pruned": ("cosine", "surviving", "adam-spectral", True, THROUGH_MASK, ["gs"]),
+    "gs-spectral-averaged": ("cosine", "all", "adam-spectral", False, ["noise"], ["gs"]),
     "dlg-scaled": ("scaled-l2", "all", "lbfgs", False, ["clip"], ["dlg"]),
     "dlg-masked": ("l2", "surviving", "lbfgs", False, ["mask"], ["dlg"]),
-    "dlg-pruned": ("l2", "surviving", "lbfgs", True, ["head-mask", "pruned-representation", "one-step"], ["dlg"]),
-    "r-matching": ("cosine", "representation", "signed-adam", False, ["one-image", "one-step", "head-bias"], ["gs"]),
+    "dlg-pruned": ("l2", "surviving", "lbfgs", True, THROUGH_MASK, ["dlg"]),
+    "r-matching": ("cosine", "representation", "signed-adam", False, READ_FROM_HEAD, ["gs"]),
+    "r-matching-spectral": ("cosine", "representation", "adam-spectral", False, READ_FROM_HEAD, ["gs"]),
     "ensemble": ("cosine", "surviving", "signed-adam", False, [], ["gs", "dlg"]),
 }
 OWN = {"objective": "cosine", "optimiser": "signed-adam", "iterations": 3}
@@ -62,7 +71,7 @@ def test_every_preset_is_what_it_was(preset):
     settings = attack_settings(preset)
     found = settings.model_dump(exclude_none=True)
     assert tuple(found.pop(part) for part in PARTS) == ARE[preset]
-    assert found.pop("start") == 1
+    assert found.pop("start") == (0.5 if "spectral" in ARE[preset][2] else 1)
     assert (found.pop("members", None) is not None) == (preset == "ensemble")
     assert found == {"preset": preset, **WERE[preset]}
 
@@ -165,7 +174,9 @@ def test_a_job_depends_on_the_parts_that_its_attack_uses():
     assert parts("gs", total_variation=0.0) == {"engine", *adam} - {"regularisers.total_variation"}
     assert parts("dlg-pruned") == {"pruned", "objectives.l2", "optimisers.lbfgs"}
     both = {"objectives.l2", "objectives.relative_l2", "objectives.scaled_l2", "optimisers.lbfgs"}
-    assert parts("ensemble") == {"ensemble", "engine", *adam, *both}
+    spectral = "optimisers.adam_spectral"
+    assert parts("gs-spectral") == {"engine", "objectives.cosine", spectral}
+    assert parts("ensemble") == {"ensemble", "engine", *adam, *both, spectral}
 
 
 # ---- what an attack needs
@@ -182,6 +193,8 @@ UNKNOWN = Public("head")
         ("gs-masked", Public("none"), GRADIENT, ["defense"]),
         ("dlg-masked", Public("none"), GRADIENT, ["defense"]),
         ("gs-masked", Public("all"), STEPS, []),
+        ("gs-spectral-masked", Public("none"), STEPS, []),
+        ("gs-spectral-drop", Public("all"), GRADIENT, ["defense"]),
         ("gs-drop", Public("none"), GRADIENT, ["defense"]),
         ("gs-drop", Public("all"), GRADIENT, ["defense"]),
         ("gs-drop", Public("head"), STEPS, []),

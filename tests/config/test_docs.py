@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fldrep.cli.schema import GENERATED, schema_command
 from fldrep.config.docs import config_tables
+from fldrep.config.presets import ATTACK_PRESETS, ATTACK_SOURCES
 from fldrep.config.section import Section
 from fldrep.config.whole import Config
 
@@ -35,3 +36,9 @@ def test_every_key_that_a_user_may_give_has_a_row():
     for kind in documented:
         for name, field in kind.model_fields.items():
             assert f"| `{name}` | {field.description} |" in tables, f"{kind.__name__}.{name}"
+
+
+def test_every_built_in_attack_has_a_row_with_its_source():
+    rows = [row for row in config_tables().splitlines() if row.startswith("| `")]
+    for name in ATTACK_PRESETS:
+        assert any(row.startswith(f"| `{name}` |") and row.endswith(f"| {ATTACK_SOURCES[name]} |") for row in rows)

@@ -155,13 +155,15 @@ def test_the_digest_follows_imports_into_shared_modules(package):
 
 
 DLG = {"dlg", "idlg", "dlg-scaled", "dlg-masked", "dlg-pruned"}
+SPECTRAL = {preset for preset, one in ATTACK_PRESETS.items() if one["optimiser"] == "adam-spectral"}
 PARTS = {
     "attack/quasi_newton.py": DLG | {"ensemble"},
     "attack/objectives/relative_l2.py": {"gs-l2", "ensemble"},
     "attack/objectives/scaled_l2.py": {"dlg-scaled", "ensemble"},
-    "attack/regularisers/total_variation.py": set(ATTACK_PRESETS) - DLG,
+    "attack/regularisers/total_variation.py": set(ATTACK_PRESETS) - DLG - SPECTRAL,
+    "attack/spectrum.py": SPECTRAL | {"ensemble"},
     "attack/ensemble.py": {"ensemble"},
-    "attack/pruned.py": {"gs-pruned", "dlg-pruned"},
+    "attack/pruned.py": {"gs-pruned", "gs-spectral-pruned", "dlg-pruned"},
 }
 
 
