@@ -28,7 +28,7 @@ def _check_photo(config: Config, entry: GridEntry, where: str) -> None:
     """Refuse to attack a photo that is not given, or more images or clients than the one it is."""
     if config.data.photo is None:
         raise ValueError(f"{where}.datasets: {PHOTO!r} needs data.photo: {{path: ..., label: ...}}")
-    if entry.attacks and entry.targets != 1:
+    if (entry.attacks or "identifiability" in entry.theory) and entry.targets != 1:
         raise ValueError(f"{where}.targets: {entry.targets}, but data set {PHOTO!r} is one image: expected 1")
     for name in entry.partitions:
         clients = config.partitions[name].clients
@@ -53,15 +53,16 @@ def check_entry(config: Config, entry: GridEntry, where: str) -> None:
             )
         kept = config.train[model].checkpoints
         missing = [number for number in entry.rounds if number not in kept]
-        if (entry.attacks or "leakage" in entry.theory) and missing:
+        if (entry.attacks or {"leakage", "identifiability"} & set(entry.theory)) and missing:
             raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
-    if entry.attacks:
+    if entry.attacks or "identifiability" in entry.theory:
+        _check_targets(config, entry, where)
         _check_attacks(config, entry, where)
     _check_theory(config, entry, where)
 
 
-def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
-    """Refuse updates that do not fill targets and blocks, and attacks that an update or a defense leaves nothing."""
+def _check_targets(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse updates that do not fill targets and blocks."""
     for name in entry.updates:
         images = config.updates[name].images
         for key, value in (
@@ -70,6 +71,10 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
         ):
             if value % images:
                 raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
+
+
+def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse attacks that an update or a defense leaves nothing."""
     for name, update, defense in product(entry.attacks, entry.updates, entry.defenses):
         public, sent = Public.of(config.defenses[defense]), Sent.of(config.updates[update])
         for whose, needed, instead in lacks(config.attacks[name].needs, public, sent):
