@@ -15,6 +15,7 @@ from fldrep.analysis.words import number, setting_text
 from fldrep.figures import theme
 
 LINE_INCHES = 0.3
+BAR = 12  # points
 ATTACK = {"marker": "|", "markersize": 13, "markeredgewidth": 3, "linestyle": "none"}
 LONGEST_REASON = 60  # characters
 
@@ -87,6 +88,7 @@ def _draw_floors(
     if len(plain):
         ax.axvline(plain.median(), color=theme.INK, linewidth=1.1, zorder=1.6)
     low, high = ax.get_xlim()
+    ax.axvline(prior, color=theme.GREY, linestyle="--", linewidth=1.2, zorder=1.5)
     ax.axvspan(prior, max(high, 1.6 * prior), color="#000000", alpha=0.06, linewidth=0, zorder=0.5)
     ax.set_xlim(low, max(high, 1.6 * prior))
     ax.set_yticks(range(len(names)), [styles[name].label for name in names])
@@ -120,10 +122,11 @@ def _draw_shares(ax: Axes, rows: pd.DataFrame, names: list[str], styles: dict[st
         if own.empty:
             continue
         share = 1 - own["undetermined"].median()
-        ax.barh(height, share, color=styles[name].colour, height=0.55)
-        ax.barh(height, 1 - share, left=share, color="#e6e6e6", height=0.55)
+        ax.hlines(height, 0, 1, color="#e6e6e6", linewidth=BAR)
+        ax.hlines(height, 0, share, color=styles[name].colour, linewidth=BAR)
         entries = f"{own['entries'].median():,.0f} entries, n = {len(own)}"
         theme.note_beside(ax, height, f"{number(share, 'share')} by {entries}")
+    ax.axvline(1, color=theme.GREY, linewidth=1.2)
     ax.set_xlim(0, 1)
     ax.tick_params(labelleft=False)
     ax.grid(False, axis="y")
