@@ -33,7 +33,7 @@ LONGEST_REASON = 60  # characters
     "many of its entries arrive. It is a statement to first order, at the true image.",
     reads=("identifiability", "attacks"),
     needs=("identifiability",),
-    order=45,
+    order=65,
 )
 @theme.themed
 def draw(identifiability: pd.DataFrame, attacks: pd.DataFrame) -> Figure:

@@ -77,6 +77,7 @@ engine: {targets_per_job: 2, problems_at_once: 4}
 metrics: {recovered_ssim: 0.5}
 theory:
   leakage: {batch_sizes: [1, 4], batches: 2, public_images: 50}
+  identifiability: {prior_std: 2.0}
   certificate: {points: 3}
   accounting: {delta: 0.01}
   convergence: {datasets: [mnist], partitions: [two], rates: [0.4], clients: 3, sampled: 2, rounds: 5}

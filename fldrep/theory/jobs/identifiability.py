@@ -9,12 +9,11 @@ from torch import Tensor
 from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
-from fldrep.defenses.noise import clipped
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for
 from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model, without_pruned
-from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update
+from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Sent
 from fldrep.tables.identifiability import IDENTIFIABILITY
