@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from fldrep.config.section import Name, Natural, Positive, Section, option
 
+EXACT_BYTES = 6 * 2**30  # of the Jacobian of an update, above which it is sketched unless asked otherwise
+ROWS_BY_UNKNOWN = 4  # rows of a sketch for each pixel
+
 
 class LeakageSettings(Section):
     """What the gradient of the last layer tells about a batch: representations and labels."""

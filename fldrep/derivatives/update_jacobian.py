@@ -16,7 +16,6 @@ from torch import Tensor
 from fldrep.derivatives.pullback import GradientMap
 
 PUSHED_AT_ONCE = 8  # directions: more leave the cache of a core
-EXACT_BYTES = 6 * 2**30  # of J, above which it is sketched unless asked otherwise
 PART_BYTES = 5 * 2**30  # of the part of J that is held at a time
 COLUMNS_AT_ONCE = 512  # of a Gram matrix, whose upper half is computed
 

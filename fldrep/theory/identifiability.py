@@ -30,10 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from fldrep.arguments import check_above_zero, refuse
+from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.derivatives.layerwise import gradient_map
 from fldrep.derivatives.network import Network
 from fldrep.derivatives.trust import exact_copy
-from fldrep.derivatives.update_jacobian import EXACT_BYTES, Exact, SentGradient, Sketch
+from fldrep.derivatives.update_jacobian import Exact, SentGradient, Sketch
 from fldrep.models.face import clients_of, with_inner_names
 from fldrep.models.model import Model
 from fldrep.models.updates import LocalSteps, as_batches, client_update
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 THRESHOLD = 1e-6  # of the largest singular value: what is above counts for the rank
 RESOLVED = 1e-10  # of the largest eigenvalue of J' J: what is below is measured once more
 LEAST_ROWS = 3400  # of a sketch
-ROWS_BY_UNKNOWN = 4
 Method = Literal["auto", "exact", "sketch"]
 
 
