@@ -27,6 +27,7 @@ from fldrep.tables.convergence import CONVERGENCE
 from fldrep.tables.identifiability import IDENTIFIABILITY
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
+from fldrep.theory.identifiability import spectrum_of
 from fldrep.theory.jobs.accounting import accounting_job
 from fldrep.theory.jobs.certificate import certificate_job
 from fldrep.theory.jobs.convergence import convergence_job
@@ -182,6 +183,30 @@ def test_identifiability(files):
     for table in (plain, masked, noisy):
         assert set(table["jacobian"]) == {"exact"}
         assert set(table["reason"]) == {""}
+
+
+def test_a_killed_job_goes_on_behind_what_is_done(files, monkeypatch):
+    whole, calls = identifiability_table(files, SOTERIA, targets=(0, 1, 2)), []
+
+    def once(*args, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return spectrum_of(*args, **options)
+
+    monkeypatch.setattr("fldrep.theory.jobs.identifiability.spectrum_of", once)
+    with pytest.raises(KeyboardInterrupt):
+        identifiability_table(files, SOTERIA, targets=(0, 1, 2))
+    (left,) = files.glob("*resume*")
+    kept = left.read_text()
+    again = identifiability_table(files, SOTERIA, targets=(0, 1, 2))
+    assert again.equals(whole)
+    assert len(calls) == 4
+    assert not left.exists()
+    for spoilt in (kept[:-9], kept.replace('"key": "', '"key": "another')):
+        left.write_text(spoilt)
+        assert identifiability_table(files, SOTERIA, targets=(0, 1, 2)).equals(whole)
+    assert len(calls) == 10
 
 
 def test_clipping_is_part_of_what_is_sent(files):

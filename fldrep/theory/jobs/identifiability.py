@@ -1,11 +1,14 @@
 """The identifiability job: what the updates of a block of targets determine of their images."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fldrep.atomic import atomic_write
+from fldrep.config.checking import stable_json
 from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
@@ -16,6 +19,7 @@ from fldrep.models.model import Model, without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Sent
+from fldrep.storage.tensors import job_key
 from fldrep.tables.identifiability import IDENTIFIABILITY
 from fldrep.theory.identifiability import THRESHOLD, noise_on, spectrum_of
 from fldrep.theory.jobs.checkpoint import model_at
@@ -34,7 +38,7 @@ def identifiability_job(
 ) -> None:
     """Table `identifiability` of a block of targets, a row each: the images and updates that attack jobs meet.
 
-    Noise is the defense's, and the rounding of the update.
+    Noise is the defense's, and the rounding of the update. If killed, the next call goes on behind the last one done.
     """
     torch.set_num_threads(job.engine.threads)
     data = ImageSet.read(images)
@@ -44,9 +48,38 @@ def identifiability_job(
         memories = [read_memory(checkpoints, where.round, client) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
-        each = [{name: value[number] for name, value in update.items()} for number in range(len(held))]
-        found = [determined(model, *one, job) for one in zip(held, labels, each, strict=True)]
-    IDENTIFIABILITY.write(_rows(where, job, batches, found, code), identifiability)
+        done = Done(identifiability.with_suffix(".resume.json"), _key(where, job, code, device, model, batches))
+        for number in range(len(done.found), len(held)):
+            sent = {name: value[number] for name, value in update.items()}
+            done.add(determined(model, held[number], labels[number], sent, job))
+    IDENTIFIABILITY.write(_rows(where, job, batches, done.found, code), identifiability)
+    done.path.unlink(missing_ok=True)
+
+
+class Done:
+    """What is found of the updates of a job, in a file: a killed job goes on from there."""
+
+    def __init__(self, path: Path, key: str):
+        """Args: key: of the job; what another left, or a damaged file, is found anew."""
+        self.path, self.key, self.found = path, key, []
+        try:
+            said = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return
+        if isinstance(said, dict) and said.get("key") == key:
+            self.found = said["found"]
+
+    def add(self, found: dict[str, object]) -> None:
+        """One more update is done."""
+        self.found.append(found)
+        with atomic_write(self.path) as beside:
+            beside.write_text(json.dumps({"key": self.key, "found": self.found}))
+
+
+def _key(where: Sent, job: IdentifiabilityJob, code: str, device: torch.device, model: Model, batches: Batches) -> str:
+    """What decides the job, for what a killed one left."""
+    words = (where, *batches.targets, stable_json(job), code, torch.device(device).type, torch.__version__)
+    return job_key(words, (*model.state_dict().values(), batches.pixels))
 
 
 def determined(
