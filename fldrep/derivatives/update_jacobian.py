@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fldrep.config.theory import EXACT_BYTES
 from fldrep.derivatives.pullback import GradientMap
 
 PUSHED_AT_ONCE = 8  # directions: more leave the cache of a core
-PART_BYTES = 5 * 2**30  # of the part of J that is held at a time
+PART_BYTES = EXACT_BYTES  # of the part of J that is held at a time
 COLUMNS_AT_ONCE = 512  # of a Gram matrix, whose upper half is computed
 
 
@@ -152,7 +153,7 @@ class Exact:
     def _rows(self, part: list[Segment], directions: Tensor | None, count: int, whole: bool) -> Tensor:
         """D J' of a part's entries. Shape: (D, entries)."""
         if self.held is not None:
-            return directions @ self.held
+            return self.held if directions is None else directions @ self.held
         rows = self.sent.images.new_empty(count, sum(one.stop - one.start for one in part))
         for chunk, changes in self.sent.pushed(directions):
             torch.cat([self.sent.of_segment(changes, one) for one in part], 1, out=rows[chunk])

@@ -213,7 +213,9 @@ def test_singular_values_far_below_the_squares_rounding():
 def test_j_in_parts_is_j(pooled, draw_images, monkeypatch):
     sent = sent_gradient(pooled, draw_images(1, (2, 8, 8)))
     weights = torch.rand(2, len(sent.names)).double()
-    whole = Exact(sent, weights).grams()
+    together = Exact(sent, weights)
+    whole = together.grams()
+    torch.testing.assert_close(together.grams(), whole)
     monkeypatch.setattr("fldrep.derivatives.update_jacobian.PART_BYTES", 8 * 128 * 50)
     parts = Exact(sent, weights)
     torch.testing.assert_close(parts.grams(), whole)
