@@ -10,11 +10,12 @@ from benchmarks import twins
 from benchmarks.measuring import counting_flops, images, network, seconds, step_seconds, targets
 from fldrep.attack import quasi_newton
 from fldrep.attack.compares import Comparison
-from fldrep.attack.engine import gradient_map, matching
+from fldrep.attack.engine import matching
 from fldrep.attack.observation import initial_point
 from fldrep.attack.points import flat_objective, flat_points
 from fldrep.attack.problem import Problems
 from fldrep.config.attacks import attack_settings
+from fldrep.derivatives.layerwise import gradient_map
 from fldrep.machine.compilation import as_it_is
 from fldrep.models.normalisation import normalisation_for
 

@@ -17,6 +17,7 @@ _FACE = {
     "column_mask": "fldrep.defenses.soteria.face",
     "reconstruct": "fldrep.attack.attacker",
     "compare": "fldrep.metrics.images",
+    "identifiability": "fldrep.theory.identifiability",
     "defense": "fldrep.registry",
     "model": "fldrep.registry",
     "dataset": "fldrep.registry",

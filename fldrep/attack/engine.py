@@ -20,13 +20,11 @@ from fldrep.attack.residuals import Residuals
 from fldrep.attack.resume import Checkpointer
 from fldrep.config.attacks import AttackSettings, evaluations_of, weights_of
 from fldrep.config.parts import words
-from fldrep.derivatives.layerwise import layerwise
-from fldrep.derivatives.pullback import GradientMap, by_autodiff
+from fldrep.derivatives.layerwise import gradient_map
+from fldrep.derivatives.pullback import GradientMap
 from fldrep.errors import AttackRefused
 from fldrep.machine.compilation import Compile, as_it_is, compiler
 from fldrep.machine.memory import fitting_chunk
-from fldrep.models.model import Model
-from fldrep.models.updates import LocalSteps
 
 
 @dataclass(frozen=True)
@@ -171,12 +169,6 @@ def distances_at(
         observed = comparison.prepare(gradients.arrange(observation.rows(targets)))
         found.append(match(observed, flat[part].to(like), soft[part])[0].cpu())
     return torch.cat(found).view(images.shape[:2])
-
-
-def gradient_map(model: Model, shape: tuple[int, int, int], local: LocalSteps | None = None) -> GradientMap:
-    """The fastest map there is for a model and what its clients do."""
-    plain = layerwise(model, shape) if local is None else None
-    return plain or by_autodiff(model, local)
 
 
 def matching(gradients: GradientMap, comparison: Comparison) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:

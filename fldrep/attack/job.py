@@ -1,7 +1,6 @@
 """An attack job: from a checkpoint and the clients' images to what the attacker makes of each update."""
 
 import time
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -14,23 +13,19 @@ from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
-from fldrep.attack.targets import Target, choose_targets
 from fldrep.config.checking import stable_json
 from fldrep.config.jobs import AttackJob
-from fldrep.defenses.client import Client
-from fldrep.defenses.defended import defended_update, defense_of
-from fldrep.defenses.defense import Defense
 from fldrep.defenses.rates import rates_of_update
+from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
-from fldrep.models.checkpoint import input_of, model_for, read_checkpoint, read_memory
+from fldrep.models.checkpoint import model_for, read_checkpoint, read_memory
 from fldrep.models.model import Model
-from fldrep.models.normalisation import Normalisation
-from fldrep.models.updates import LocalSteps, Update, as_batches
+from fldrep.models.updates import LocalSteps, Update
 from fldrep.seeds import generator
-from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Block, Run
-from fldrep.storage.shards import read_shards
+from fldrep.storage.targets import Target
 from fldrep.storage.tensors import job_key, write_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 
@@ -56,10 +51,11 @@ def attack_block(
     keep_freed_memory()
     imageset = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
-        batches = Batches.of(where, job, imageset, shards, device)
+        batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
         model = _model_of_round(where, job, imageset, checkpoints).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
-        update = sent_updates(model, batches.inputs, batches.labels, where, job, batches.numbers, memories)
+        repeats = job.attack.repeats or 1
+        update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)
         key = _key(where, job, code, device, model, batches)
         checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
         (found, refused), seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
@@ -69,41 +65,6 @@ def attack_block(
     pictures = {"originals": batches.pixels, "images": batches.normalisation.to_pixels(by_target(found.all_images))}
     write_tensors(reconstructions, {**pictures, "labels": batches.labels.flatten().cpu()})
     checkpointer.remove()
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The images of a block's targets, and these by the update that holds them.
-
-    `pixels` (T, C, H, W) on the CPU; `inputs` (N, C, H, W) and `labels` (N,), or with an axis B for updates of several
-    images; `numbers` of the updates, and the `clients` that send them.
-    """
-
-    targets: list[Target]
-    pixels: Tensor
-    inputs: Tensor
-    labels: Tensor
-    numbers: list[int]
-    clients: list[int]
-    normalisation: Normalisation
-
-    @classmethod
-    def of(cls, where: Block, job: AttackJob, imageset: ImageSet, shards: Path, device: torch.device) -> "Batches":
-        """Those that a job's targets are in."""
-        run, each = where.run, job.update.images
-        shares, identity = read_shards(shards, imageset.train_labels), (run.dataset, run.partition, run.seed)
-        targets = choose_targets(shares, job.targets, *identity, images=each)
-        normalisation = input_of(job.model, imageset)
-        pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
-        return cls(
-            targets=targets,
-            pixels=pixels,
-            inputs=in_updates(normalisation.to_input(pixels), each).to(device),
-            labels=in_updates(torch.tensor([target.label for target in targets]), each).to(device),
-            numbers=[target.target // each for target in targets[::each]],
-            clients=[target.client for target in targets[::each]],
-            normalisation=normalisation,
-        )
 
 
 def _key(where: Block, job: AttackJob, code: str, device: torch.device, model: Model, batches: Batches) -> str:
@@ -135,11 +96,6 @@ def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer)
     return found, checkpointer.seconds_before + time.perf_counter() - start
 
 
-def in_updates(values: Tensor, images_per_update: int) -> Tensor:
-    """Group per-target values by update: (T, *) -> (T / B, B, *), as it is for one image an update."""
-    return values if images_per_update == 1 else values.unflatten(0, (-1, images_per_update))
-
-
 def by_target(found: Tensor) -> Tensor:
     """Images of updates as images of targets: (N, R, C, H, W) as it is, (N, R, B, C, H, W) -> (N * B, R, C, H, W)."""
     return found if found.ndim == 5 else found.transpose(1, 2).flatten(0, 1)
@@ -154,35 +110,6 @@ def _model_of_round(where: Block, job: AttackJob, imageset: ImageSet, checkpoint
 def initial_generator(run: Run, update: int, restart: int) -> torch.Generator:
     """Draws the initial point of the update of a number; the same under every defense, rate, round and attack."""
     return generator("initial", run.dataset, run.model, run.partition, update, restart, run.seed)
-
-
-def sent_updates(
-    model: Model,
-    images: Tensor,
-    labels: Tensor,
-    where: Block,
-    job: AttackJob,
-    numbers: list[int],
-    memories: list[dict[str, Tensor]],
-) -> Update:
-    """The defended update of each number: {name: (N, *shape)}. Only what is drawn depends on the defense's name.
-
-    Shapes: images (N, C, H, W), labels (N,), or (N, B, C, H, W) and (N, B).
-    Args: memories: what the defense of the client of each number kept up to this round.
-    """
-    run, defense, sent = where.run, defense_of(job.defense), []
-    images, labels = as_batches(images, labels)
-    for number, held, classes, memory in zip(numbers, images, labels, memories, strict=True):
-        drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
-        sent.append(_mean_update(defense, Client(model, held, classes, drawn, memory=memory), job))
-    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
-
-
-def _mean_update(defense: Defense, client: Client, job: AttackJob) -> Update:
-    """The mean of what a client sends over `repeats` rounds; only noise differs from one round to the next."""
-    repeats = (job.attack.repeats or 1) if defense.std else 1
-    sent = [defended_update(defense, client, LocalSteps.of(job.update)) for _ in range(repeats)]
-    return Update({name: sum(one[name] for one in sent) / repeats for name in sent[0]}, defense.zeros)
 
 
 def effective_rates_of(update: Update, model: Model, images: Tensor, job: AttackJob) -> list[tuple]:

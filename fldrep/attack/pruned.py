@@ -7,18 +7,14 @@ with what the client's mask made of them. To leave the mask out of the trial, as
 two different networks.
 """
 
-import copy
 from dataclasses import replace
-
-import torch
-from torch import Tensor
 
 from fldrep.attack import engine
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.config.attacks import AttackSettings
-from fldrep.models.model import Model
+from fldrep.models.model import without_pruned
 from fldrep.models.updates import HEAD_WEIGHT
 
 
@@ -35,11 +31,3 @@ def _of_one(observation: Observation, target: int) -> Observation:
     """The observation of one update, in its own network."""
     own = observation.some([target])
     return replace(own, model=without_pruned(observation.model, own.update[HEAD_WEIGHT][0]))
-
-
-def without_pruned(model: Model, head_gradient: Tensor) -> Model:
-    """A copy of the model whose last weight is zero where its gradient's columns are. Shape: (classes, F)."""
-    own = copy.deepcopy(model)
-    with torch.no_grad():
-        own.head.weight.mul_((head_gradient != 0).any(0).to(own.head.weight))
-    return own

@@ -32,7 +32,8 @@ def _check_counts(config: Config, dataset: str, entry: GridEntry, where: str) ->
     images = facts_of(dataset, config.data).train_images
     if images is None:  # known once the arrays are there
         return
-    if entry.attacks and entry.targets > images:
+    looked_at = entry.attacks or "identifiability" in entry.theory
+    if looked_at and entry.targets > images:
         raise ValueError(f"{where}.targets: {entry.targets}: expected at most {images}, the images of {dataset!r}")
     for name in entry.partitions:
         clients = config.partitions[name].clients
@@ -58,15 +59,16 @@ def check_entry(config: Config, entry: GridEntry, where: str) -> None:
             )
         kept = config.train[model].checkpoints
         missing = [number for number in entry.rounds if number not in kept]
-        if (entry.attacks or "leakage" in entry.theory) and missing:
+        if (entry.attacks or {"leakage", "identifiability"} & set(entry.theory)) and missing:
             raise ValueError(f"{where}.rounds: {missing} not among train.{model}.checkpoints {kept}")
-    if entry.attacks:
+    if entry.attacks or "identifiability" in entry.theory:
+        _check_targets(config, entry, where)
         _check_attacks(config, entry, where)
     _check_theory(config, entry, where)
 
 
-def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
-    """Refuse updates that do not fill targets and blocks, and attacks that an update or a defense leaves nothing."""
+def _check_targets(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse updates that do not fill targets and blocks."""
     for name in entry.updates:
         images = config.updates[name].images
         for key, value in (
@@ -75,6 +77,10 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
         ):
             if value % images:
                 raise ValueError(f"{key}: {value} is no multiple of the {images} images of update {name!r}")
+
+
+def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
+    """Refuse attacks that an update, a defense or a network leaves nothing."""
     for name, *those in product(entry.attacks, entry.updates, entry.defenses, entry.models):
         update, defense, model = those
         known = Public.of(config.defenses[defense]), Sent.of(config.updates[update]), Structure.of(config.models[model])

@@ -5,7 +5,7 @@ from typing import Literal
 from fldrep.config.section import Name, Natural, Positive, Section, option
 from fldrep.config.updates import SINGLE
 
-ANALYSES = ("leakage", "certificate", "accounting")
+ANALYSES = ("identifiability", "leakage", "certificate", "accounting")
 
 
 class GridEntry(Section):
@@ -25,6 +25,7 @@ class GridEntry(Section):
     )
     theory: list[Literal[ANALYSES]] = option(
         [],
-        "analyses of the same runs: `leakage` of representations at each round of `rounds`, `certificate` of what each"
+        "analyses of the same runs: `identifiability` of what the targets' clients send, whatever attacks it (no attack"
+        " is needed for it), `leakage` of representations at each round of `rounds`, `certificate` of what each"
         " attack finds (Soteria only), `accounting` of the (epsilon, delta) spent in training",
     )

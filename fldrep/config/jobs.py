@@ -10,7 +10,13 @@ from fldrep.config.grid import GridEntry
 from fldrep.config.metrics import MetricSettings
 from fldrep.config.models import ChosenModel
 from fldrep.config.section import Name, Natural, Positive, Section
-from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
+from fldrep.config.theory import (
+    AccountingSettings,
+    CertificateSettings,
+    ConvergenceSettings,
+    IdentifiabilitySettings,
+    LeakageSettings,
+)
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
 
@@ -37,6 +43,17 @@ class AttackJob(Section):
     defense: ChosenDefense
     update: UpdateSettings
     attack: ChosenAttack
+    engine: EngineSettings
+    targets: list[Natural]
+
+
+class IdentifiabilityJob(Section):
+    """The sections an identifiability job depends on, and the numbers of its targets."""
+
+    model: ChosenModel
+    defense: ChosenDefense
+    update: UpdateSettings
+    identifiability: IdentifiabilitySettings
     engine: EngineSettings
     targets: list[Natural]
 

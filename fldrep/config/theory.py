@@ -1,10 +1,13 @@
 """How the paper's theory is checked."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from fldrep.config.section import Name, Natural, Positive, Section, option
+
+EXACT_BYTES = 6 * 2**30  # of the Jacobian of an update, above which it is sketched unless asked otherwise
+ROWS_BY_UNKNOWN = 4  # rows of a sketch for each pixel
 
 
 class LeakageSettings(Section):
@@ -23,6 +26,17 @@ class CertificateSettings(Section):
     """Theorem 1: how far a reconstruction must be from the image."""
 
     points: int = option(9, "points of the segment from image to reconstruction where the Jacobian is measured", ge=2)
+
+
+class IdentifiabilitySettings(Section):
+    """What an update determines of its images, whatever attacks it."""
+
+    prior_std: float = option(
+        1.0, "standard deviation of a pixel before anything is sent", unit="network's input", gt=0
+    )
+    method: Literal["auto", "exact", "sketch"] = option(
+        "auto", "the Jacobian as it is, or its rows mixed at random; `auto` mixes what takes more than 6 GiB"
+    )
 
 
 class AccountingSettings(Section):
@@ -62,5 +76,8 @@ class TheorySettings(Section):
 
     leakage: LeakageSettings = option(LeakageSettings(), "how leakage of representations is measured")
     certificate: CertificateSettings = option(CertificateSettings(), "how theorem 1 is checked")
+    identifiability: IdentifiabilitySettings = option(
+        IdentifiabilitySettings(), "how it is measured what updates determine"
+    )
     accounting: AccountingSettings = option(AccountingSettings(), "how privacy spent is accounted")
     convergence: ConvergenceSettings | None = option(None, "how theorem 2 is checked; not checked if not given")

@@ -35,24 +35,10 @@ class Noise(Defense):
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each client's update, clipped, with noise."""
+        from fldrep.models.updates import clipped
+
         client.require("generator", by=self.settings.method)
         return with_noise(clipped(update, self.clip), self.settings.std, self.draw, client.generator)
-
-
-def clipped(update: dict[str, Tensor], norm: float | None) -> dict[str, Tensor]:
-    """Each client's update scaled down to at most this L2 norm over all its tensors; None leaves it as it is.
-
-    Half precision is squared and scaled in float32, where squares neither overflow nor vanish.
-    """
-    if norm is None:
-        return update
-    import torch
-
-    wide = {name: values.to(torch.promote_types(values.dtype, torch.float32)) for name, values in update.items()}
-    squares = sum(values.flatten(1).square().sum(1) for values in wide.values())
-    factor = (norm / squares.sqrt()).clamp_max(1)  # a zero update has factor min(inf, 1)
-    scaled = {name: values * factor.view(-1, *[1] * (values.ndim - 1)) for name, values in wide.items()}
-    return {name: values.to(update[name].dtype) for name, values in scaled.items()}
 
 
 def with_noise(update: dict[str, Tensor], std: float, draw: Draw, generator: torch.Generator) -> dict[str, Tensor]:

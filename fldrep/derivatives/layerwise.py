@@ -15,6 +15,13 @@ from fldrep.derivatives.layers.cross_entropy import loss_passes
 from fldrep.derivatives.network import Network
 from fldrep.derivatives.pullback import GradientMap, Pullback, Push, by_autodiff
 from fldrep.derivatives.trust import close, require_agreement, rules_of, tell_once
+from fldrep.models.updates import LocalSteps
+
+
+def gradient_map(model, shape: Shape, local: LocalSteps | None = None) -> GradientMap:
+    """The fastest map there is for a model and what its clients do; shape (C, H, W) of an image."""
+    plain = layerwise(model, shape) if local is None else None
+    return plain or by_autodiff(Network.of(model).module, local)
 
 
 def layerwise(model, shape: Shape) -> GradientMap | None:

@@ -1,5 +1,7 @@
 """Networks with one face: `features(images) -> r`, the representation the last layer sees, and `head`, that layer."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,14 @@ class Model(nn.Module):
     def own_names(self) -> dict[str, str]:
         """What a user calls each parameter, in the order of an update, and what it is called here."""
         return {name: name for name, _ in self.named_parameters()}
+
+
+def without_pruned(model: Model, head_gradient: Tensor) -> Model:
+    """A copy of the model whose last weight is zero where its gradient's columns are. Shape: (classes, F)."""
+    own = copy.deepcopy(model)
+    with torch.no_grad():
+        own.head.weight.mul_((head_gradient != 0).any(0).to(own.head.weight))
+    return own
 
 
 def with_head(body: nn.Module, shape: Shape, classes: int) -> Model:

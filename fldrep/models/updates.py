@@ -111,6 +111,20 @@ def require_fixed_statistics(model: nn.Module) -> None:
             raise ConfigError(f"batch norm {name!r} is in training mode; call model.eval() first")
 
 
+def clipped(update: Mapping[str, Tensor], norm: float | None) -> Mapping[str, Tensor]:
+    """Each client's update scaled down to at most this L2 norm over all its tensors; None leaves it as it is.
+
+    Half precision is squared and scaled in float32, where squares neither overflow nor vanish.
+    """
+    if norm is None:
+        return update
+    wide = {name: values.to(torch.promote_types(values.dtype, torch.float32)) for name, values in update.items()}
+    squares = sum(values.flatten(1).square().sum(1) for values in wide.values())
+    factor = (norm / squares.sqrt()).clamp_max(1)  # a zero update has factor min(inf, 1)
+    scaled = {name: values * factor.view(-1, *[1] * (values.ndim - 1)) for name, values in wide.items()}
+    return {name: values.to(update[name].dtype) for name, values in scaled.items()}
+
+
 def squared_distance(trial: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
     """Sum of squared differences over the tensors of `trial`. Shapes: {name: (N, *shape)} twice -> (N,)."""
     return sum((trial[name] - seen[name]).flatten(1).square().sum(1) for name in trial)

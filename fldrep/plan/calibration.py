@@ -33,7 +33,8 @@ class Unit:
     """A cost to be measured. Sections are JSON, so that what a unit depends on is its identity.
 
     Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `local` and
-    `test` (seconds an image of training and of evaluation), `parameters` (weights of the model).
+    `test` (seconds an image of training and of evaluation), `parameters` (weights of the model), `push` (seconds of the
+    derivative of one update along one direction), `product` (seconds of 10^9 multiplications in float64).
     """
 
     kind: str
@@ -70,7 +71,7 @@ def cache_file() -> Path:
     """Where the costs of this machine, these versions and this code are kept."""
     attacks = {module for preset in ATTACK_PRESETS for module in modules_of(attack_settings(preset))}
     parts = {entry.module for kind in ("defense", "model") for entry in registry.built_in(kind).values()}
-    modules = {"fldrep.plan.calibration", "fldrep.train.client", *attacks, *parts}
+    modules = {"fldrep.plan.calibration", "fldrep.train.client", "fldrep.derivatives.update_jacobian", *attacks, *parts}
     identity = json.dumps([machine(), versions(), code_digest(*sorted(modules))])
     folder = Path(os.environ.get("FLDREP_CACHE") or platformdirs.user_cache_dir("fldrep")).expanduser()
     return folder / "calibration" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
@@ -84,7 +85,7 @@ def measured(unit: Unit) -> float:
     import torch
 
     torch.set_num_threads(unit.threads)
-    return {"attack": _attack, "local": _local, "test": _test, "parameters": _parameters}[unit.kind](unit)
+    return MEASURES[unit.kind](unit)
 
 
 def _attack(unit: Unit) -> float:
@@ -133,6 +134,47 @@ def _test(unit: Unit) -> float:
 
 def _parameters(unit: Unit) -> float:
     return sum(value.numel() for value in _model(unit).parameters())
+
+
+def _push(unit: Unit) -> float:
+    import torch
+
+    from fldrep.derivatives.layerwise import gradient_map
+    from fldrep.derivatives.update_jacobian import PUSHED_AT_ONCE, SentGradient
+    from fldrep.models.updates import LocalSteps
+
+    sent, model = UpdateSettings.model_validate_json(unit.update), _model(unit).double()
+    images, labels = _random_images(unit, sent.images)
+    shapes = {name: value.shape for name, value in model.named_parameters()}
+    soft = torch.nn.functional.one_hot(labels, unit.classes).double()
+    gradients = gradient_map(model, unit.shape, LocalSteps.of(sent))
+    one = SentGradient.of(gradients, images.double(), soft, shapes)
+
+    def push(times: int) -> None:
+        for _ in one.pushed(images.new_ones(times * PUSHED_AT_ONCE, images.numel()).double()):
+            pass
+
+    push(1)
+    once = _seconds(unit, lambda: push(1))
+    return max(_seconds(unit, lambda: push(3)) - once, once / 10) / 2 / PUSHED_AT_ONCE
+
+
+def _product(unit: Unit) -> float:
+    import torch
+
+    matrix = torch.ones(1000, 1000, dtype=torch.float64, device=unit.device)
+    matrix @ matrix
+    return _seconds(unit, lambda: (matrix @ matrix).sum().item())
+
+
+MEASURES = {
+    "attack": _attack,
+    "local": _local,
+    "test": _test,
+    "parameters": _parameters,
+    "push": _push,
+    "product": _product,
+}
 
 
 def _model(unit: Unit):

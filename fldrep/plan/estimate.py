@@ -13,22 +13,26 @@ from safetensors import SafetensorError, safe_open
 from fldrep.config.checking import stable_json
 from fldrep.config.datasets import Facts, facts_of
 from fldrep.config.engine import EngineSettings
+from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
 from fldrep.plan.calibration import Unit, attack_section, calibrated
 from fldrep.plan.grid import Grid, grid_of
-from fldrep.storage.places import IMAGES, Block, Run
+from fldrep.storage.places import IMAGES, Block, Run, Sent
 
 # Files of a job: outputs, a note of Snakemake's for each, and a log; but for data also a benchmark.
 FILES = {"data": 1 + 1 + 1, "train": 2 + 2 + 1 + 1, "attack": 2 + 2 + 1 + 1, "theory": 1 + 1 + 1 + 1}
+
+# What factorisations of a matrix of P rows and columns take, in products of P^3 multiplications (measured, P = 3072).
+FACTORISATIONS = 12
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Jobs by kind, hours of computing by kind (one job at a time), gigabytes of results, and jobs without a cost.
 
-    Analyses of theory, which take seconds to a minute each, are counted and not timed. `unseen` are the data sets of
-    which nobody knows how many images they have before they are prepared.
+    Of the analyses of theory only identifiability is timed; the others take seconds to a minute each. `unseen` are the
+    data sets of which nobody knows how many images they have before they are prepared.
     """
 
     jobs: dict[str, int]
@@ -52,7 +56,8 @@ class Estimate:
             return f"{jobs}; {self.untimed} of them not yet timed: the size of {unseen} is known once it is prepared"
         if self.untimed:
             return f"{jobs}; {self.untimed} of them not yet timed on this machine: `python -m fldrep estimate` does"
-        at_once = self.hours["train"] / cores + self.hours["attack"] / (1 if self.device == "cuda" else cores)
+        on_device = self.hours["attack"] + self.hours["theory"]
+        at_once = self.hours["train"] / cores + on_device / (1 if self.device == "cuda" else cores)
         return (
             f"{jobs}; about {_duration(sum(self.hours.values()))} of computing on {self.device}, "
             f"{_duration(at_once)} with {cores} at once; {self.gigabytes:.2g} GB of results"
@@ -86,10 +91,14 @@ def estimate(
     seen_runs = [run for run in grid.runs if run.dataset not in unseen]
     seen_blocks = [block for block in blocks if block.run.dataset not in unseen]
     units = {unit for run in seen_runs for unit in costs_of.training(run)}
-    costs = calibrated(units | {costs_of.attack(block) for block in seen_blocks}, within_s, measure)
+    sent = list(grid.sent_blocks())
+    seen_sent = [one for one in sent if one.run.dataset not in unseen]
+    units |= {costs_of.attack(block) for block in seen_blocks}
+    costs = calibrated(units | {unit for one in seen_sent for unit in costs_of.sent(one)}, within_s, measure)
     timed = [run for run in seen_runs if set(costs_of.training(run)) <= set(costs)]
     timed += [block for block in seen_blocks if costs_of.attack(block) in costs]
-    untimed = len(grid.runs) + len(blocks) - len(timed)
+    timed += [one for one in seen_sent if set(costs_of.sent(one)) <= set(costs)]
+    untimed = len(grid.runs) + len(blocks) + len(sent) - len(timed)
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
     jobs = {"data": len(grid.datasets()) + len(shards), "train": len(grid.runs), "attack": len(blocks)}
     jobs["theory"] = sum(map(len, grid.analyses().values()))
@@ -99,6 +108,7 @@ def estimate(
     hours = {
         "train": sum(start + _train_seconds(config, run, costs_of, costs) for run in grid.runs) / 3600,
         "attack": sum(start + _block_seconds(config, grid, one, costs[costs_of.attack(one)]) for one in blocks) / 3600,
+        "theory": sum(start + _sent_seconds(config, grid, one, costs_of, costs) for one in sent) / 3600,
     }
     return Estimate(jobs, hours, _bytes(config, grid, costs_of, costs) / 1e9, device)
 
@@ -141,6 +151,12 @@ class _Units:
         }
         return Unit("attack", **self._of_model(block.run), **sections, device=self.device)
 
+    def sent(self, sent: Sent) -> tuple[Unit, ...]:
+        """`push`, `product` and `parameters` of what a block of clients sends."""
+        update, device = stable_json(self.config.updates[sent.update_kind]), self.device
+        push = Unit("push", **self._of_model(sent.run), update=update, device=device)
+        return push, Unit("product", device=device), self.training(sent.run)[-1]
+
     def _of_model(self, run: Run) -> dict:
         facts = self.facts[run.dataset]
         model = stable_json(self.config.models[run.model])
@@ -160,6 +176,16 @@ def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> flo
     settings = config.attacks[block.attack]
     problems = len(grid.targets_of(block)) // config.updates[block.update_kind].images * settings.restarts
     return problems * settings.iterations * step
+
+
+def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: dict[Unit, float]) -> float:
+    """A push a pixel, the Gram matrix of as many entries as are held, and factorisations of it."""
+    images = config.updates[sent.update_kind].images
+    pixels = images * math.prod(units.facts[sent.run.dataset].shape)
+    push, product, parameters = (costs[unit] for unit in units.sent(sent))
+    entries = parameters if 8 * parameters * pixels <= EXACT_BYTES else ROWS_BY_UNKNOWN * pixels
+    algebra = product * (entries * pixels**2 / 2 + FACTORISATIONS * pixels**3) / 1e9
+    return len(grid.targets_of(sent)) / images * (pixels * push + algebra)
 
 
 def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) -> float:

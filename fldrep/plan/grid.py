@@ -7,14 +7,26 @@ from fldrep.config.grid import GridEntry
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
-from fldrep.storage.places import ACCOUNTING, CERTIFICATE, CONVERGENCE, LEAKAGE, Block, Checkpoint, Run, Split
+from fldrep.storage.places import (
+    ACCOUNTING,
+    CERTIFICATE,
+    CONVERGENCE,
+    IDENTIFIABILITY,
+    LEAKAGE,
+    Block,
+    Checkpoint,
+    Run,
+    Sent,
+    Split,
+)
 
 
 class Grid:
     """All jobs of the entries of a config, each once, in a stable order; `block_size` targets in a job.
 
     `runs` are trained and `targets` of a run at a round attacked; theorem 1 is checked on what the `certified` attacks
-    find, theorem 2 on each of `splits`; `leaking` checkpoints and `accounted` runs are analysed.
+    find, theorem 2 on each of `splits`; `leaking` checkpoints and `accounted` runs are analysed, and so many targets of
+    what is `sent` by a run at a round.
     """
 
     def __init__(
@@ -30,6 +42,7 @@ class Grid:
         runs: dict[Run, None] = {}
         leaking: dict[Checkpoint, None] = {}
         accounted: dict[Run, None] = {}
+        self.sent: dict[tuple[Run, int, str], int] = {}
         for position, entry in enumerate(entries):
             axes = (entry.datasets, entry.models, entry.partitions, entry.defenses, seeds)
             for run in (Run(*values) for values in product(*axes)):
@@ -43,6 +56,9 @@ class Grid:
                         )
                     if "certificate" in entry.theory:
                         self.certified.add((run, *cell))
+                if "identifiability" in entry.theory:
+                    for what in product(entry.rounds, entry.updates):
+                        self.sent[(run, *what)] = max(entry.targets, self.sent.get((run, *what), 0))
                 if "leakage" in entry.theory:
                     leaking |= dict.fromkeys(Checkpoint(run, round) for round in entry.rounds)
                 if "accounting" in entry.theory:
@@ -57,21 +73,29 @@ class Grid:
             for block in range(-(-targets // self.block_size)):
                 yield Block(*cell, block)
 
+    def sent_blocks(self) -> Iterator[Sent]:
+        """Every job that asks what updates determine."""
+        for what, targets in self.sent.items():
+            for block in range(-(-targets // self.block_size)):
+                yield Sent(*what, block)
+
     def analyses(self) -> dict[str, list[str]]:
         """Every file of the theory stage, by table."""
         certified = (
             one for one in self.blocks() if (one.run, one.round, one.update_kind, one.attack) in self.certified
         )
         return {
+            "identifiability": [one.path(IDENTIFIABILITY) for one in self.sent_blocks()],
             "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
             "certificate": [block.path(CERTIFICATE) for block in certified],
             "convergence": [split.path(CONVERGENCE) for split in self.splits],
             "accounting": [run.path(ACCOUNTING) for run in self.accounted],
         }
 
-    def targets_of(self, block: Block) -> list[int]:
+    def targets_of(self, block: Block | Sent) -> list[int]:
         """Numbers of the targets of a block. Errors: `ConfigError` where the grid has no such block."""
-        targets = self.targets.get((block.run, block.round, block.update_kind, block.attack), 0)
+        what = block.run, block.round, block.update_kind
+        targets = self.sent.get(what, 0) if isinstance(block, Sent) else self.targets.get((*what, block.attack), 0)
         found = list(range(block.block * self.block_size, min(targets, (block.block + 1) * self.block_size)))
         if not found:
             raise ConfigError(f"the grid has no {block}")

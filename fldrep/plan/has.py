@@ -8,7 +8,7 @@ def features_of(config: Config) -> set[str]:
     """The words that hold of a config.
 
     `attacks`; `trained`, a model that learns; `photo`, the user's own; `several-updates`, updates of several kinds that
-    are attacked; and the analyses: `leakage`, `certificate`, `accounting`, `convergence`.
+    are attacked; and the analyses: `identifiability`, `leakage`, `certificate`, `accounting`, `convergence`.
     """
     has = {name for entry in config.grid for name in entry.theory}
     attacked = [entry for entry in config.grid if entry.attacks]

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fldrep.config.data import PHOTO
-from fldrep.config.jobs import AccountingJob, AttackJob, CertificateJob, DataJob, LeakageJob, MetricsJob, TrainJob
+from fldrep.config.jobs import (
+    AccountingJob,
+    AttackJob,
+    CertificateJob,
+    DataJob,
+    IdentifiabilityJob,
+    LeakageJob,
+    MetricsJob,
+    TrainJob,
+)
 from fldrep.config.partitions import PartitionSettings
 from fldrep.config.section import Section
 from fldrep.config.theory import ConvergenceSettings
@@ -20,7 +29,7 @@ from fldrep.plan import uses
 from fldrep.plan.grid import Grid
 from fldrep.registry import Entry
 from fldrep.storage import places
-from fldrep.storage.places import Block, Checkpoint, DataSet, Identity, Picture, Run, Split
+from fldrep.storage.places import Block, Checkpoint, DataSet, Identity, Picture, Run, Sent, Split
 from fldrep.tables.final import FINAL
 
 Settings = Callable[[Config, Grid, Any], Section]  # what one job depends on
@@ -113,6 +122,18 @@ def attack_job(config: Config, grid: Grid, block: Block) -> AttackJob:
         attack=config.attacks[block.attack],
         engine=config.engine,
         targets=grid.targets_of(block),
+    )
+
+
+def identifiability_job(config: Config, grid: Grid, sent: Sent) -> IdentifiabilityJob:
+    """What an identifiability job depends on."""
+    return IdentifiabilityJob(
+        model=config.models[sent.run.model],
+        defense=config.defenses[sent.run.defense],
+        update=config.updates[sent.update_kind],
+        identifiability=config.theory.identifiability,
+        engine=config.engine,
+        targets=grid.targets_of(sent),
     )
 
 
@@ -212,6 +233,18 @@ JOBS = {
             uses=uses.by_block,
         ),
         Job(
+            "identifiability",
+            "Measure what the updates of a block of targets determine of their images.",
+            "fldrep.theory.jobs.identifiability:identifiability_job",
+            of=Sent,
+            section=IdentifiabilityJob,
+            settings=identifiability_job,
+            inputs={"images": places.IMAGES, "shards": places.SHARDS, "checkpoints": places.CHECKPOINTS},
+            outputs={"identifiability": places.IDENTIFIABILITY},
+            told=CODE,
+            uses=uses.by_run_of,
+        ),
+        Job(
             "leakage",
             "Read representations and labels from updates at one checkpoint of a training run.",
             "fldrep.theory.jobs.leakage:leakage_job",
@@ -274,6 +307,7 @@ JOBS = {
                 "reconstructions": [places.RECONSTRUCTIONS],
                 "training": [places.TRAINING],
                 "images": [places.IMAGES],
+                "identifiability": [places.IDENTIFIABILITY],
                 "leakage": [places.LEAKAGE],
                 "certificate": [places.CERTIFICATE],
                 "convergence": [places.CONVERGENCE],

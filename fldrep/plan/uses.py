@@ -7,7 +7,7 @@ from fldrep.config.attacks import AttackSettings, members_of, parts_of, way_of
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.models import ModelSettings
 from fldrep.config.whole import Config
-from fldrep.storage.places import Block, Checkpoint, DataSet, Picture, Run
+from fldrep.storage.places import Block, Checkpoint, DataSet, Picture, Run, Sent
 
 Used = Iterable[tuple[str, str]]  # kinds and names of entries; of the kind `module`, a module of the package
 
@@ -80,7 +80,7 @@ def by_run(config: Config, run: Run) -> Used:
     yield from by_defense(config.defenses[run.defense])
 
 
-def by_run_of(config: Config, where: Checkpoint | Block) -> Used:
+def by_run_of(config: Config, where: Checkpoint | Block | Sent) -> Used:
     """What the training run behind a checkpoint or an attack job is made of."""
     yield from by_run(config, where.run)
 

@@ -19,6 +19,8 @@ BLOCK = f"{RUN}/round-{{round}}/{{update_kind}}/{{attack}}/block-{{block}}"
 ATTACK_RUNS = f"attack/{BLOCK}.parquet"
 RECONSTRUCTIONS = f"attack/{BLOCK}.safetensors"
 
+SENT = f"{RUN}/round-{{round}}/{{update_kind}}/block-{{block}}"
+IDENTIFIABILITY = f"theory/{SENT}/identifiability.parquet"
 LEAKAGE = f"theory/{RUN}/round-{{round}}/leakage.parquet"
 CERTIFICATE = f"theory/{BLOCK}/certificate.parquet"
 ACCOUNTING = f"theory/{RUN}/accounting.parquet"
@@ -124,6 +126,16 @@ class Split(Identity):
     dataset: str
     partition: str
     seed: int
+
+
+@dataclass(frozen=True, order=True)
+class Sent(Identity):
+    """What the clients of a block of targets send at one checkpoint of a run, whatever attacks it."""
+
+    run: Run
+    round: int
+    update_kind: str
+    block: int
 
 
 @dataclass(frozen=True, order=True)

@@ -3,9 +3,9 @@ import torch
 
 import fldrep
 from fldrep.attack.compares import Comparison
-from fldrep.attack.pruned import without_pruned
 from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
+from fldrep.models.model import without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, update_gradients
 
 

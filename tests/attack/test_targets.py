@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from fldrep.attack.job import attack_block, initial_generator
-from fldrep.attack.targets import choose_targets
 from fldrep.config.jobs import AttackJob
 from fldrep.errors import ConfigError
 from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.storage.imageset import ImageSet, mean_of_each_class
 from fldrep.storage.places import Block, Run
+from fldrep.storage.targets import choose_targets
 from fldrep.storage.tensors import read_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 from fldrep.tables.shards import SHARDS
@@ -248,16 +248,16 @@ def test_a_job_on_updates_of_several_images_has_a_row_an_image(folder, defense, 
 
 
 def test_only_noise_knows_the_defenses_name(folder):
-    from fldrep.attack.job import _model_of_round, sent_updates
+    from fldrep.defenses.sent import Batches, sent_updates
 
-    images = ImageSet.read(folder / "images")
-    pixels, labels = images.train_images[:1].float() / 255, images.train_labels[:1]
+    images, asked = ImageSet.read(folder / "images"), job("none", "gs")
+    run = Run("cifar10", "lenet", "iid", "none", 0)
+    batches = Batches.of(run, asked.model, asked.update, [0], images, folder / "shards")
+    model = model_for(run, asked.model, images).eval()
 
-    def sent(name: str, method: str, seed: int = 0):
-        where = Block(Run("cifar10", "lenet", "iid", name, seed), 0, "single", "gs", 0)
-        asked = job(method, "gs")
-        model = _model_of_round(where, asked, images, folder / "checkpoints-0")
-        return sent_updates(model, pixels, labels, where, asked, [0], [{}])
+    def sent(name: str, method: str):
+        where = Run("cifar10", "lenet", "iid", name, 0)
+        return sent_updates(model, batches, where, job(method, "gs").defense, asked.update, [{}])
 
     assert torch.equal(sent("a", "soteria-40")["head.weight"], sent("b", "soteria-40")["head.weight"])
     assert torch.equal(sent("a", "gaussian")["head.weight"], sent("a", "gaussian")["head.weight"])

@@ -23,6 +23,10 @@ RIGHT = {
         **{section: {} for section in ("model", "defense", "update", "engine")},
         **{"attack": {"iterations": 1}, "targets": [0]},
     },
+    "identifiability": {
+        **{section: {} for section in ("model", "defense", "update", "identifiability", "engine")},
+        "targets": [0],
+    },
     "leakage": {"model": {}, "defense": {}, "leakage": {"batch_sizes": [1, 11], "batches": 1}},
     "certificate": {"model": {}, "defense": SOTERIA, "certificate": {}, "targets": [0]},
     "accounting": {"model": {}, "train": {}, "defense": {}, "accounting": {"delta": 0.5}},
@@ -103,6 +107,11 @@ MISTAKES = {
     ),
     "a target too many": (
         "attack",
+        {"targets": [10]},
+        "targets: number 10 asks client 0 for more than its 10 images",
+    ),
+    "a target too many to look at": (
+        "identifiability",
         {"targets": [10]},
         "targets: number 10 asks client 0 for more than its 10 images",
     ),

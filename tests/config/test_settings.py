@@ -16,14 +16,30 @@ from fldrep.config.attacks import attack_settings
 from fldrep.config.checking import parse_section, stable_json
 from fldrep.config.defenses import defense_settings
 from fldrep.config.docs import config_schema
-from fldrep.config.jobs import AccountingJob, AttackJob, CertificateJob, LeakageJob, MetricsJob, TrainJob
+from fldrep.config.jobs import (
+    AccountingJob,
+    AttackJob,
+    CertificateJob,
+    IdentifiabilityJob,
+    LeakageJob,
+    MetricsJob,
+    TrainJob,
+)
 from fldrep.config.reading import parse_config, read_config
 from fldrep.config.train import TrainSettings
 from fldrep.config.updates import UpdateSettings
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError
 from fldrep.plan.grid import grid_of
-from fldrep.plan.jobs import accounting_job, attack_job, certificate_job, leakage_job, metrics_job, train_job
+from fldrep.plan.jobs import (
+    accounting_job,
+    attack_job,
+    certificate_job,
+    identifiability_job,
+    leakage_job,
+    metrics_job,
+    train_job,
+)
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
@@ -54,13 +70,14 @@ attacks:
   drop: {preset: gs-drop, iterations: 5}
 grid:
   - {datasets: [mnist], models: [lenet], partitions: [iid], defenses: [none, soteria], rounds: [0, 3], attacks: [dlg],
-     targets: 5, theory: [leakage, accounting]}
+     targets: 5, theory: [identifiability, leakage, accounting]}
   - {datasets: [cifar10], models: [conv], partitions: [two], defenses: [soteria], rounds: [0],
      attacks: [gs, masked, drop], theory: [certificate]}
 engine: {targets_per_job: 2, problems_at_once: 4}
 metrics: {recovered_ssim: 0.5}
 theory:
   leakage: {batch_sizes: [1, 4], batches: 2, public_images: 50}
+  identifiability: {prior_std: 2.0}
   certificate: {points: 3}
   accounting: {delta: 0.01}
   convergence: {datasets: [mnist], partitions: [two], rates: [0.4], clients: 3, sampled: 2, rounds: 5}
@@ -159,7 +176,9 @@ WRONG = [
     ("engine/problems_at_once", "all", "engine.problems_at_once: 'all': .*whole number from 1, or auto"),
     ("engine/tf32", "on", "engine.tf32: 'on'"),
     ("metrics/recovered_ssim", 1.5, "metrics.recovered_ssim: 1.5"),
-    ("grid/0/theory", ["convergence"], "grid.0.theory.0: 'convergence': .*'leakage', 'certificate' or 'accounting'"),
+    ("grid/0/theory", ["convergence"], "grid.0.theory.0: 'convergence': .*'certificate' or 'accounting'"),
+    ("theory/identifiability/prior_std", 0, "theory.identifiability.prior_std: 0: .*greater than 0"),
+    ("theory/identifiability/method", "guess", "theory.identifiability.method: 'guess'"),
     ("theory/leakage/batch_sizes", [], "theory.leakage.batch_sizes: "),
     ("theory/leakage/batch_sizes", [0], "theory.leakage.batch_sizes.0: 0"),
     ("theory/certificate/points", 1, "theory.certificate.points: 1: .*greater than or equal to 2"),
@@ -541,6 +560,9 @@ def test_any_config_is_refused_by_name_or_makes_jobs(edits):
         assert parse_section(TrainJob, stable_json(job)) == job
         for wildcard, pattern in ALLOWED.items():
             assert re.fullmatch(pattern, str(getattr(run, wildcard))), wildcard
+    for sent in jobs.sent_blocks():
+        job = identifiability_job(config, jobs, sent)
+        assert parse_section(IdentifiabilityJob, stable_json(job)) == job
     for checkpoint in jobs.leaking:
         job = leakage_job(config, jobs, checkpoint)
         assert parse_section(LeakageJob, stable_json(job)) == job

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from fldrep.defenses.face import defend
-from fldrep.defenses.noise import clipped
-from fldrep.models.updates import Update
+from fldrep.models.updates import Update, clipped
 
 METHODS = ("gaussian", "laplace")
 

@@ -7,6 +7,7 @@ import torch
 from fldrep.config.presets import variant_of
 from fldrep.storage.gallery import gallery_key, original_key
 from fldrep.tables.attacks import ATTACKS
+from fldrep.tables.identifiability import IDENTIFIABILITY
 from fldrep.tables.training import TRAINING
 
 DEFENSES = {
@@ -129,6 +130,24 @@ def of_run(defense, seed=0) -> dict:
     return {**RUN, "defense": defense, "method": method, "rule": rule, "rate": rate, "std": std, "seed": seed}
 
 
+def identifiability_table(floors, targets=8, rank=700, rounds=(0,), **columns) -> pd.DataFrame:
+    """Rows of the table `identifiability`: a floor a defense, None where there is no rank."""
+    return pd.DataFrame([
+        {
+            **of_run(defense), "round": round, "update_kind": "single", "images_per_update": 1, "local_steps": 1,
+            "target": target, "client": target, "index": target, "label": 0, "entries": 10_000, "unknowns": 784,
+            **dict.fromkeys(("rank", "undetermined", "sigma_min", "sigma_median", "floor", "floor_spectral")),
+            "threshold": None, "jacobian": "", "prior_std": 1.0, "reason": "rounded", "code": "0123456789abcdef",
+            **({} if floor is None else {
+                "rank": rank, "undetermined": 1 - rank / 784, "sigma_min": 1e-6, "sigma_median": 1e-3,
+                "floor": floor * (1 + 0.01 * target), "floor_spectral": floor / 10, "threshold": 1e-6,
+                "jacobian": "exact", "reason": "",
+            }), **columns,
+        }
+        for defense, floor in floors.items() for round in rounds for target in range(targets)
+    ])[IDENTIFIABILITY.names]  # fmt: skip
+
+
 def leakage_table(correlation, public=0.9, defenses=("none",), rounds=(0, 5), sizes=(1, 32), batches=8) -> pd.DataFrame:
     """Rows of the table `leakage`: a correlation a batch size, `public` without a gradient."""
     return pd.DataFrame([
@@ -191,6 +210,7 @@ def accounting_table(epsilon, defense="gaussian-2") -> pd.DataFrame:
 def analysis_tables() -> dict[str, pd.DataFrame]:
     """Every table of the theory stage, small."""
     return {
+        "identifiability": identifiability_table({"none": 0.01, "soteria-80": 0.05, "gaussian-2": 0.5}),
         "leakage": leakage_table({1: 1.0, 32: 0.7}, defenses=("none", "soteria-80")),
         "certificate": certificate_table({"gs": 2.0, "gs-masked": 0.6}),
         "convergence": convergence_table(0.1, floor=0.01),

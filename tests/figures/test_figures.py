@@ -50,7 +50,7 @@ TRAINED = (("cifar10", "convnet-16", "iid", 0), ("mnist", "lenet", "two-classes"
 
 
 FIGURES = registry.in_order("figure")
-ANALYSES = {name: FINAL[name] for name in ("leakage", "certificate", "convergence")}
+ANALYSES = {name: FINAL[name] for name in ("identifiability", "leakage", "certificate", "convergence")}
 OF_ATTACKS = [name for name, figure in FIGURES.items() if not set(figure.words["reads"]) & set(ANALYSES)]
 
 
@@ -95,7 +95,7 @@ def test_a_config_says_what_figures_may_need():
     assert features_of(read_config(folder / "photo.yaml")) == {"attacks", "photo"}
     everything = {"attacks", "trained", "several-updates", "leakage", "certificate", "accounting", "convergence"}
     assert features_of(read_config(folder / "cpu.yaml")) == everything
-    known = everything | {"photo"}
+    known = everything | {"photo", "identifiability"}
     assert all(set(figure.words["needs"]) <= known for figure in FIGURES.values())
 
 

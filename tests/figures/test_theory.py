@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 
-from fldrep.figures import certificate, convergence, leakage, theme
+from fldrep.figures import certificate, convergence, identifiability, leakage, theme
+from fldrep.tables.attacks import ATTACKS
 
 CORRELATION = {1: 1.0, 4: 0.8, 32: 0.6}
 BOTH = ("none", "soteria-80")
@@ -26,6 +27,43 @@ def bars(ax):
 def level(ax, colour):
     """Heights of the horizontal lines of a colour."""
     return [one.get_ydata()[0] for one in ax.lines if one.get_color() == colour and len(set(one.get_ydata())) == 1]
+
+
+# ---- identifiability
+
+
+FLOORS = {"none": 0.01, "soteria-80": 0.011, "gaussian-2": 0.3, "laplace-2": None}
+
+
+@pytest.fixture
+def attacked(synthetic):
+    return synthetic.attack_table(targets=3, settings=(("mnist", "lenet", "iid", 0),))
+
+
+def test_identifiability_markers_are_medians_of_the_floors(synthetic, attacked):
+    table = synthetic.identifiability_table(FLOORS)
+    floors, shares = identifiability.draw(table, attacked).axes
+    styles = theme.defense_styles(table)
+    for place, (name, floor) in enumerate(FLOORS.items()):
+        filled, hollow = (markers(floors, styles[name].colour, 8, hollow=one) for one in (False, True))
+        if floor is None:
+            assert (filled, hollow) == ([], [])
+            continue
+        assert filled == [[pytest.approx([floor * 1.035, place])]]
+        assert hollow == [[pytest.approx([floor / 10, place])]]
+    assert [text.get_text() for text in floors.texts] == ["rounded"]
+    assert [text.get_text() for text in shares.texts] == ["89 % by 10,000 entries, n = 8"] * 3
+    assert len(bars(floors)) == 2 * 3, "the intervals of both floors"
+
+
+def test_identifiability_shows_the_nearest_attack_beside_the_floor(synthetic, attacked):
+    ax, _ = identifiability.draw(synthetic.identifiability_table(FLOORS), attacked).axes
+    shown = [tuple(one.get_xydata()[0]) for one in ax.lines if one.get_marker() == "|"]
+    own = attacked[attacked["is_best_restart"] & ~attacked["diverged"]]
+    least = own.groupby(["defense", "attack"])["mse"].median().groupby("defense").min()
+    assert shown == [(least[name], place) for place, name in enumerate(FLOORS) if FLOORS[name]]
+    other = identifiability.draw(synthetic.identifiability_table(FLOORS, rounds=(5,)), attacked).axes[0]
+    assert not [one for one in other.lines if one.get_marker() == "|"], "attacks of another round"
 
 
 # ---- leakage
@@ -198,6 +236,12 @@ def test_runs_are_lines_until_they_have_an_interval(synthetic, repetitions, line
 
 
 CASES = {
+    "identifiability": (
+        ("one target", lambda make: make.identifiability_table(FLOORS, targets=1)),
+        ("no rank", lambda make: make.identifiability_table({"laplace-2": None})),
+        ("floors of rounding", lambda make: make.identifiability_table({"none": 1e-14, "compression-90": 1.0})),
+        ("two rounds", lambda make: make.identifiability_table(dict.fromkeys(make.DEFENSES, 0.1), rounds=(0, 5))),
+    ),
     "leakage": (
         ("one batch", lambda make: make.leakage_table({1: 0.9}, rounds=(0,), sizes=(1,), batches=1)),
         ("no correlation", lambda make: make.leakage_table({1: np.nan, 2: 0.5}, rounds=(0,), sizes=(1, 2))),
@@ -242,13 +286,21 @@ CASES = {
 }
 
 
+def identified(table):
+    return identifiability.draw(table, pd.DataFrame(columns=ATTACKS.names))
+
+
+DRAW = {
+    "identifiability": identified,
+    "leakage": leakage.draw,
+    "certificate": certificate.draw,
+    "convergence": convergence.draw,
+}
+
+
 @pytest.mark.parametrize(
     ("draw", "make"),
-    [
-        pytest.param(module.draw, make, id=f"{name}: {case}")
-        for name, module in (("leakage", leakage), ("certificate", certificate), ("convergence", convergence))
-        for case, make in CASES[name]
-    ],
+    [pytest.param(DRAW[name], make, id=f"{name}: {case}") for name in DRAW for case, make in CASES[name]],
 )
 def test_every_figure_of_the_theory_is_whole(synthetic, assert_whole, draw, make):
     table = make(synthetic)

@@ -66,6 +66,7 @@ def jobs_of(grid, config) -> Iterator[tuple[Job, Identity | None]]:
         "partition": splits,
         "train": grid.runs,
         "attack": grid.blocks(),
+        "identifiability": grid.sent_blocks(),
         "leakage": grid.leaking,
         "certificate": certified,
         "convergence": grid.splits,

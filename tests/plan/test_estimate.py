@@ -18,6 +18,7 @@ from fldrep.plan.estimate import estimate, known_facts
 from fldrep.storage.imageset import ImageSet
 
 COSTS = {"start": 3.0, "attack": 0.5, "local": 0.001, "test": 0.0001, "parameters": 1000}
+SENT = {"push": 0.01, "product": 2.0}
 RAW = {
     "name": "small",
     "seeds": [0, 1],
@@ -42,7 +43,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def known(unit):
-    return COSTS[unit.kind]
+    return (COSTS | SENT)[unit.kind]
 
 
 def test_hours_are_the_jobs_times_their_unit_costs():
@@ -57,6 +58,16 @@ def test_hours_are_the_jobs_times_their_unit_costs():
     pixels = 784
     reconstructions = 4 * 2 * 2 * 5 * (1 + 2) * pixels
     assert found.gigabytes * 1e9 == pytest.approx(70_000 * pixels + 2 * 2 * 4 * 1000 + reconstructions)
+
+
+def test_hours_of_identifiability_are_pushes_and_products():
+    (entry,) = RAW["grid"]
+    asked = {**entry, "attacks": [], "rounds": [0], "theory": ["identifiability"]}
+    found = estimate(parse_config({**RAW, "grid": [asked]}), measure=known)
+    assert found.jobs["theory"] == 2 * 2
+    products = 2.0 * (1000 * 784**2 / 2 + 12 * 784**3) / 1e9
+    assert found.hours["theory"] * 3600 == pytest.approx(4 * 3 + 2 * 5 * (784 * 0.01 + products))
+    assert estimate(parse_config({**RAW, "grid": [asked]}), within_s=0, measure=pytest.fail).untimed == 0, "all known"
 
 
 def test_a_gpu_takes_one_attack_at_a_time_and_cores_share_the_rest():
@@ -111,7 +122,7 @@ def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("kind", ["attack", "local", "test", "parameters"])
+@pytest.mark.parametrize("kind", ["attack", "local", "test", "parameters", "push", "product"])
 def test_units_are_measured_on_real_models(kind):
     attack = calibration.attack_section(attack_settings("gs-drop"))
     found = measured(Unit(kind, shape=(1, 28, 28), attack=attack))

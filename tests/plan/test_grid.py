@@ -21,6 +21,7 @@ from fldrep.plan.jobs import (
     attack_job,
     certificate_job,
     data_job,
+    identifiability_job,
     leakage_job,
     metrics_job,
     train_job,
@@ -28,7 +29,7 @@ from fldrep.plan.jobs import (
 )
 from fldrep.plan.uses import by_dataset
 from fldrep.storage import places
-from fldrep.storage.places import Block, Checkpoint, DataSet, Run
+from fldrep.storage.places import Block, Checkpoint, DataSet, Run, Sent
 from fldrep.tables.attack_runs import ATTACK_IDENTITY
 from fldrep.tables.columns import RUN
 
@@ -225,9 +226,10 @@ def analysed():
     first, second, third = copy.deepcopy(RAW["grid"])
     first.update(theory=["leakage", "accounting"])
     third.update(theory=["leakage"])
+    without_attacks = {**third, "defenses": ["g"], "theory": ["identifiability"], "targets": 8}
     certified = {**first, "defenses": ["s"], "theory": ["certificate"]}
     theory = {"convergence": {"datasets": ["cifar10"], "partitions": ["iid"], "clients": 4}}
-    return parse_config({**RAW, "grid": [first, second, third, certified], "theory": theory})
+    return parse_config({**RAW, "grid": [first, second, third, certified, without_attacks], "theory": theory})
 
 
 def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
@@ -235,6 +237,10 @@ def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
     runs = {(defense, seed): f"mnist/a/iid/{defense}/seed-{seed}" for defense in ("none", "s", "g") for seed in (0, 3)}
     rounds = {"none": (0, 2), "s": (0, 2), "g": (0,)}
     expected = {
+        "identifiability": {
+            f"theory/{runs['g', seed]}/round-0/single/block-{block}/identifiability.parquet"
+            for seed, block in product((0, 3), range(4))
+        },
         "leakage": {f"theory/{run}/round-{n}/leakage.parquet" for (name, _), run in runs.items() for n in rounds[name]},
         "certificate": {
             f"theory/{runs['s', seed]}/round-{n}/single/dlg/block-{block}/certificate.parquet"
@@ -246,13 +252,14 @@ def test_analyses_are_those_the_entries_ask_for_each_once(analysed):
     found = jobs.analyses()
     assert {name: set(files) for name, files in found.items()} == expected
     assert all(len(files) == len(expected[name]) for name, files in found.items())
-    assert summary(analysed, jobs).endswith("28 attack jobs on 48 targets, 28 analyses")
+    assert summary(analysed, jobs).endswith("28 attack jobs on 48 targets, 36 analyses")
     metrics = metrics_job(analysed, jobs, None)
     assert Grid(metrics.grid, metrics.seeds, metrics.block, metrics.convergence).analyses() == found
 
 
 def test_without_analyses_there_is_no_file_of_theory(jobs):
-    assert jobs.analyses() == {"leakage": [], "certificate": [], "convergence": [], "accounting": []}
+    assert list(jobs.analyses()) == ["identifiability", "leakage", "certificate", "convergence", "accounting"]
+    assert not any(jobs.analyses().values())
 
 
 def test_analyses_hold_what_they_depend_on_and_no_more(analysed):
@@ -263,6 +270,10 @@ def test_analyses_hold_what_they_depend_on_and_no_more(analysed):
     assert (leakage.model, leakage.defense, leakage.leakage) == (*shared, analysed.theory.leakage)
     assert (found.model, found.defense, found.certificate) == (*shared, analysed.theory.certificate)
     assert found.targets == [4]
+    sent = identifiability_job(analysed, grid_of(analysed), Sent(Run("mnist", "a", "iid", "g", 3), 0, "single", 3))
+    assert (sent.model, sent.defense, sent.targets) == (analysed.models["a"], analysed.defenses["g"], [6, 7])
+    fields = {"model", "defense", "update", "identifiability", "engine", "targets"}
+    assert {*type(sent).model_fields} == fields, "no attack"
     assert (account.model, account.defense, account.accounting) == (*shared, analysed.theory.accounting)
     assert account.train == analysed.train["a"]
     assert {*type(leakage).model_fields} == {"model", "defense", "leakage"}

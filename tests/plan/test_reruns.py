@@ -16,7 +16,7 @@ EVERY_TRAINING = {"lenet/none", "lenet/soteria-60", "convnet-4/none", "convnet-4
 DRAWN = figures_of(read_config(TINY))
 PAGES = {"claims", "report"}
 LATER = {"metrics", "figures", *PAGES}
-OF_REPRESENTATIONS = {"leakage", "certificate"}
+OF_REPRESENTATIONS = {"identifiability", "leakage", "certificate"}
 THEORY = {*OF_REPRESENTATIONS, "convergence", "accounting"}
 
 DLG = {"none/dlg/0", "soteria-60/dlg/0"}
@@ -122,6 +122,8 @@ EDITS = {
     "metrics/images.py": (LATER, set(), set()),
     "report/verdicts.py": (PAGES, set(), set()),
     "report/page.py": ({"report"}, set(), set()),
+    "theory/identifiability.py": ({"identifiability", *LATER}, set(), set()),
+    "derivatives/update_jacobian.py": ({"identifiability", *LATER}, set(), set()),
     "theory/leakage.py": ({"leakage", *LATER}, set(), set()),
     "theory/convergence.py": ({"convergence", *LATER}, set(), set()),
     "figures/theme.py": ({"figures", "report"}, set(), set()),

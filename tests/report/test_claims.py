@@ -249,6 +249,24 @@ def test_leakage(made, synthetic, correlation, public, verdict):
     )
 
 
+@pytest.mark.parametrize(
+    ("floors", "targets", "verdict"),
+    [
+        ({"none": 0.01, "soteria-80": 0.011}, 8, NOT_REPRODUCED),
+        ({"none": 0.01, "compression-90": 0.5}, 8, REPRODUCED),
+        ({"none": 0.01, "compression-90": 0.5}, 7, NOT_TESTABLE),
+        ({"none": 0.01, "laplace-2": None}, 8, NOT_TESTABLE),
+        ({"compression-90": 0.5}, 8, NOT_TESTABLE),
+    ],
+)
+def test_what_is_removed_is_gone(made, synthetic, floors, targets, verdict):
+    (found,) = judged("identifiability", made(identifiability=synthetic.identifiability_table(floors, targets)))
+    assert found.verdict == verdict
+    if verdict in (REPRODUCED, NOT_REPRODUCED):
+        ratio = next(floor for name, floor in floors.items() if name != "none") / floors["none"]
+        assert (found.estimate.n, found.estimate.median) == (8, pytest.approx(ratio))
+
+
 def test_leakage_of_few_batches_is_not_judged(made, synthetic):
     table = synthetic.leakage_table({32: 0.99}, sizes=(32,), batches=7)
     assert verdicts_of(judged("representation-leakage", made(leakage=table))) == [NOT_TESTABLE]

@@ -110,7 +110,7 @@ def test_what_made_them_is_told(published):
     assert told["devices"] == ["cpu float32"]
     assert told["rows"] == {
         **{"attacks": 108, "training": 9, "leakage": 0, "certificate": 0},
-        **{"convergence": 32, "accounting": 0},
+        **{"convergence": 32, "accounting": 0, "identifiability": 0},
     }
     assert told["seconds"]["attack dlg"] == 162.0
     assert told["code"]["attacks"] == ["0123456789abcdef"]

@@ -30,6 +30,25 @@ def test_every_row_has_a_cell_for_each_head(synthetic):
             assert {len(row) for row in table.rows} == {len(table.heads)}
 
 
+def test_identifiability_by_hand(synthetic):
+    floors = {"gaussian-2": 0.5, "laplace-2": None, "none": 0.01}
+    table = synthetic.identifiability_table(floors, rounds=(0, 5))
+    first, second = text_tables("identifiability", table.sample(frac=1, random_state=0))
+    assert (first.title, second.title) == ("mnist · lenet · iid · round 0", "mnist · lenet · iid · round 5")
+    none, gaussian, laplace = by_head(first)
+    assert [row["defense"] for row in (none, gaussian, laplace)] == ["none", "gaussian-2", "laplace-2"]
+    assert (none["n"], none["entries"], none["undetermined"][:6]) == ("8", "1.00e+04", "0.107 ")
+    assert gaussian["times undefended"].startswith("50.0 [50.0")
+    assert (gaussian["floor"][:5], gaussian["floor, 1/f"][:6]) == ("0.518", "0.0500")
+    assert (laplace["n"], laplace["floor"], laplace["why not"]) == ("0", "–", "rounded")
+
+
+def test_an_update_of_several_images_counts_once(synthetic):
+    table = synthetic.identifiability_table({"none": 0.01}, targets=8, images_per_update=4)
+    ((row,),) = [by_head(one) for one in text_tables("identifiability", table)]
+    assert row["n"] == "2"
+
+
 def test_leakage_by_hand(synthetic):
     leaked = synthetic.leakage_table({1: 1.0, 32: 0.7}, defenses=("soteria-80", "none"), batches=8)
     (table,) = text_tables("leakage", leaked.sample(frac=1, random_state=0))

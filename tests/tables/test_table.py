@@ -167,7 +167,15 @@ def test_the_attack_table_names_what_identifies_a_row_and_what_judges_it():
 
 
 def test_the_final_tables_are_found_in_their_files_and_stand_in_order():
-    assert list(FINAL) == ["attacks", "training", "leakage", "certificate", "convergence", "accounting"]
+    assert list(FINAL) == [
+        "attacks",
+        "training",
+        "identifiability",
+        "leakage",
+        "certificate",
+        "convergence",
+        "accounting",
+    ]
     assert {table.name for table in FINAL.values()} == set(FINAL)
     for analysis in registry.in_order("analysis").values():
         assert set(analysis.words) == {"title", "note", "order"}

@@ -11,9 +11,8 @@ from scipy.stats import norm
 
 from fldrep.config.defenses import defense_settings
 from fldrep.config.train import TrainSettings
-from fldrep.defenses.noise import clipped
 from fldrep.errors import ConfigError
-from fldrep.models.updates import Update
+from fldrep.models.updates import Update, clipped
 from fldrep.theory import accounting
 
 

@@ -4,23 +4,34 @@ import pytest
 import torch
 
 from fldrep.config.defenses import defense_settings
-from fldrep.config.jobs import AccountingJob, CertificateJob, LeakageJob
+from fldrep.config.engine import EngineSettings
+from fldrep.config.jobs import AccountingJob, CertificateJob, IdentifiabilityJob, LeakageJob
 from fldrep.config.models import ModelSettings, model_settings
-from fldrep.config.theory import AccountingSettings, CertificateSettings, ConvergenceSettings, LeakageSettings
+from fldrep.config.theory import (
+    AccountingSettings,
+    CertificateSettings,
+    ConvergenceSettings,
+    IdentifiabilitySettings,
+    LeakageSettings,
+)
 from fldrep.config.train import TrainSettings
+from fldrep.config.updates import UpdateSettings
 from fldrep.errors import ConfigError, DataError
 from fldrep.models.checkpoint import model_for, write_checkpoints
 from fldrep.storage.imageset import ImageSet
-from fldrep.storage.places import Block, Checkpoint, Run, Split
+from fldrep.storage.places import Block, Checkpoint, Run, Sent, Split
 from fldrep.storage.tensors import write_tensors
 from fldrep.tables.accounting import ACCOUNTING
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.tables.convergence import CONVERGENCE
+from fldrep.tables.identifiability import IDENTIFIABILITY
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
+from fldrep.theory.identifiability import spectrum_of
 from fldrep.theory.jobs.accounting import accounting_job
 from fldrep.theory.jobs.certificate import certificate_job
 from fldrep.theory.jobs.convergence import convergence_job
+from fldrep.theory.jobs.identifiability import identifiability_job
 from fldrep.theory.jobs.leakage import leakage_job
 
 CLASSES, CLIENTS, EACH = 3, 4, 12
@@ -140,3 +151,126 @@ def test_accounting(files, architecture, words):
     assert table["guarantee"].str.contains(words).all()
     assert table["sampled"].tolist() == [2, 2]
     assert table["clients"].tolist() == [CLIENTS] * 2
+
+
+# ---- identifiability
+
+
+def identifiability_table(files, defense, name="any", update=None, targets=(0, 1)):
+    job = IdentifiabilityJob(
+        model=ModelSettings(init="uniform"),
+        defense=defense,
+        update=UpdateSettings(**(update or {})),
+        identifiability=IdentifiabilitySettings(),
+        engine=EngineSettings(device="cpu"),
+        targets=list(targets),
+    )
+    inputs = [files / part for part in ("images.safetensors", "shards.parquet", "checkpoints.safetensors")]
+    identifiability_job(Sent(run_of(name), 2, "single", 0), job, *inputs, files / "out.parquet", code="abc")
+    return IDENTIFIABILITY.read(files / "out.parquet")
+
+
+def test_identifiability(files):
+    plain, masked = identifiability_table(files, defense_settings()), identifiability_table(files, SOTERIA)
+    noisy = identifiability_table(files, defense_settings(method="gaussian", std=0.1), "gaussian")
+    assert plain["unknowns"].tolist() == [64, 64]
+    assert plain["rank"].tolist() == [64, 64]
+    assert (plain["entries"] > masked["entries"]).all()
+    paired = ["target", "client", "index", "label"]
+    assert plain[paired].equals(masked[paired])
+    assert (noisy["floor"] > 100 * plain["floor"]).all(), "rounding is less"
+    assert (noisy[["floor", "floor_spectral"]] < 1).all(axis=None), "the prior alone has 1"
+    for table in (plain, masked, noisy):
+        assert set(table["jacobian"]) == {"exact"}
+        assert set(table["reason"]) == {""}
+
+
+def test_a_killed_job_goes_on_behind_what_is_done(files, monkeypatch):
+    whole, calls = identifiability_table(files, SOTERIA, targets=(0, 1, 2)), []
+
+    def once(*args, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return spectrum_of(*args, **options)
+
+    monkeypatch.setattr("fldrep.theory.jobs.identifiability.spectrum_of", once)
+    with pytest.raises(KeyboardInterrupt):
+        identifiability_table(files, SOTERIA, targets=(0, 1, 2))
+    (left,) = files.glob("*resume*")
+    kept = left.read_text()
+    again = identifiability_table(files, SOTERIA, targets=(0, 1, 2))
+    assert again.equals(whole)
+    assert len(calls) == 4
+    assert not left.exists()
+    for spoilt in (kept[:-9], kept.replace('"key": "', '"key": "another')):
+        left.write_text(spoilt)
+        assert identifiability_table(files, SOTERIA, targets=(0, 1, 2)).equals(whole)
+    assert len(calls) == 10
+
+
+def test_clipping_is_part_of_what_is_sent(files):
+    loud, quiet = (
+        identifiability_table(files, defense_settings(method="gaussian", std=0.01, clip=clip)) for clip in (1e3, 1e-3)
+    )
+    assert (quiet["floor"] > loud["floor"]).all(), "the same noise on a smaller update"
+    assert (quiet["rank"] <= loud["rank"]).all()
+
+
+def test_a_network_without_the_pruned_features(files):
+    pruned = defense_settings(method="soteria", rate=0.5, prune="representation")
+    table = identifiability_table(files, pruned)
+    assert set(table["reason"]) == {""}
+    assert table["rank"].notna().all()
+
+
+def test_an_update_of_several_images_is_one(files):
+    table = identifiability_table(files, defense_settings(), update={"images": 2}, targets=(0, 1, 2, 3))
+    assert table["unknowns"].tolist() == [128] * 4
+    assert table["rank"].nunique() <= 2
+    assert table.loc[0, "floor"] == table.loc[1, "floor"] != table.loc[2, "floor"]
+
+
+SIGN = """
+import fldrep
+
+@fldrep.defense("sign")
+class Sign(fldrep.Defense):
+    def on_update(self, update, client):
+        return {name: value.sign() for name, value in update.items()}
+"""
+
+LARGEST = """
+import fldrep
+
+@fldrep.defense("largest")
+class Largest(fldrep.Defense):
+    zeros = "all"
+
+    def on_update(self, update, client):
+        return {name: value * (value.abs() > value.abs().mean()) for name, value in update.items()}
+"""
+
+
+def test_what_is_no_masked_gradient_has_a_reason_and_no_rank(files, plug_in):
+    plug_in(SIGN)
+    table = identifiability_table(files, defense_settings(method="sign"))
+    assert table["rank"].isna().all()
+    assert table["floor"].isna().all()
+    assert table["reason"].str.contains("names no noise").all()
+    assert table["unknowns"].tolist() == [64, 64]
+
+
+def test_an_outside_mask_is_seen_for_what_it_is(files, plug_in):
+    plug_in(LARGEST)
+    table = identifiability_table(files, defense_settings(method="largest"))
+    assert set(table["reason"]) == {""}
+    assert (table["rank"] <= table["entries"]).all()
+
+
+def test_an_update_that_is_not_finite(files):
+    state = model_for(run_of(), ModelSettings(init="uniform"), ImageSet.read(files / "images.safetensors")).state_dict()
+    state["head.weight"] = torch.full_like(state["head.weight"], 3e38)
+    write_checkpoints(files / "checkpoints.safetensors", {2: state}, {})
+    table = identifiability_table(files, defense_settings())
+    assert set(table["reason"]) == {"the update is not finite"}

@@ -55,7 +55,7 @@ def test_text_in_a_file_is_refused_as_ever(snakemake, tmp_path, tiny):
 def test_any_dry_run_tells_what_the_grid_means(snakemake, tmp_path, spelt):
     found = snakemake(*spelt, "--configfile", TINY, folder=tmp_path)
     assert found.code == 0
-    assert found.text.count("tiny: 1 data sets, 4 training runs, 5 attack jobs on 10 targets, 4 analyses") == 1
+    assert found.text.count("tiny: 1 data sets, 4 training runs, 5 attack jobs on 10 targets, 5 analyses") == 1
 
 
 ODD = 'it\'s {dataset} of {x} "$(touch sprung)"'

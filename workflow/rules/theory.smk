@@ -1,6 +1,32 @@
 # Theorems and accounts of the paper, each on the files of the runs that the config asks them of.
 
 
+rule identifiability:
+    input:
+        images=IMAGES,
+        shards=SHARDS,
+        checkpoints=CHECKPOINTS,
+    output:
+        identifiability=IDENTIFIABILITY,
+    log:
+        f"{LOGS}/theory/{places.SENT}/identifiability.log",
+    benchmark:
+        f"{LOGS}/theory/{places.SENT}/identifiability.benchmark.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: CONFIG.engine.threads
+    resources:
+        mem_mb=9000,
+        runtime=720,
+        gpu=gpus_wanted,
+    params:
+        settings=settings_of("identifiability"),
+        code=code_of("identifiability"),
+        plugins=PLUGIN_FILES,
+    shell:
+        command("identifiability")
+
+
 rule leakage:
     input:
         images=IMAGES,

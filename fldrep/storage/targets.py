@@ -1,4 +1,4 @@
-"""Which images are attacked: they come from the clients' own data."""
+"""Which images are attacked and analysed: they come from the clients' own data."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from fldrep.seeds import generator
 
 @dataclass(frozen=True)
 class Target:
-    """An image of the attack set: its number, the client that holds it, its place in the training set, its class."""
+    """An image that is looked at: its number, the client that holds it, its place in the training set, its class."""
 
     target: int
     client: int

@@ -1,0 +1,18 @@
+"""The floors of updates beside those of the same images sent without a defense."""
+
+import pandas as pd
+
+from fldrep.analysis.rows import PAIR, SETTING, updates_of
+
+
+def times_undefended(identifiability: pd.DataFrame) -> pd.Series:
+    """Floor over that of the same target sent without a defense; NaN where one of the two is missing."""
+    same = [*SETTING, *PAIR]
+    plain = identifiability[identifiability["method"] == "none"].drop_duplicates(same).set_index(same)["floor"]
+    return identifiability["floor"] / plain.reindex(pd.MultiIndex.from_frame(identifiability[same])).to_numpy()
+
+
+def one_an_update(identifiability: pd.DataFrame) -> pd.DataFrame:
+    """One row an update, of those that have a rank; an update of several images has one of its own in each row."""
+    ranked = identifiability[identifiability["rank"].notna()]
+    return ranked[~ranked.assign(_update=updates_of(ranked)).duplicated([*SETTING, "defense", "_update"])]

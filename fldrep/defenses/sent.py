@@ -1,0 +1,101 @@
+"""What the clients of a grid send, and the images behind it: attacks and analyses meet the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fldrep.config.defenses import DefenseSettings
+from fldrep.config.models import ModelSettings
+from fldrep.config.updates import UpdateSettings
+from fldrep.defenses.client import Client
+from fldrep.defenses.defended import defended_update, defense_of
+from fldrep.models.checkpoint import input_of
+from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
+from fldrep.models.updates import LocalSteps, Update, as_batches
+from fldrep.seeds import generator
+from fldrep.storage.imageset import ImageSet, as_pixels
+from fldrep.storage.places import Run
+from fldrep.storage.shards import read_shards
+from fldrep.storage.targets import Target, choose_targets
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The images of some targets, and these by the update that holds them.
+
+    `pixels` (T, C, H, W) on the CPU; `inputs` (N, C, H, W) and `labels` (N,), or with an axis B for updates of several
+    images; `numbers` of the updates, and the `clients` that send them.
+    """
+
+    targets: list[Target]
+    pixels: Tensor
+    inputs: Tensor
+    labels: Tensor
+    numbers: list[int]
+    clients: list[int]
+    normalisation: Normalisation
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        model: ModelSettings,
+        update: UpdateSettings,
+        numbers: list[int],
+        imageset: ImageSet,
+        shards: Path,
+    ) -> Batches:
+        """Those that the targets of these numbers are in."""
+        each = update.images
+        shares, identity = read_shards(shards, imageset.train_labels), (run.dataset, run.partition, run.seed)
+        targets = choose_targets(shares, numbers, *identity, images=each)
+        normalisation = input_of(model, imageset)
+        pixels = as_pixels(imageset.train_images[[target.index for target in targets]])
+        return cls(
+            targets=targets,
+            pixels=pixels,
+            inputs=in_updates(normalisation.to_input(pixels), each),
+            labels=in_updates(torch.tensor([target.label for target in targets]), each),
+            numbers=[target.target // each for target in targets[::each]],
+            clients=[target.client for target in targets[::each]],
+            normalisation=normalisation,
+        )
+
+    def to(self, device: torch.device) -> Batches:
+        """With what a network sees on a device."""
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+
+def in_updates(values: Tensor, images_per_update: int) -> Tensor:
+    """Group per-target values by update: (T, *) -> (T / B, B, *), as it is for one image an update."""
+    return values if images_per_update == 1 else values.unflatten(0, (-1, images_per_update))
+
+
+def sent_updates(
+    model: Model,
+    batches: Batches,
+    run: Run,
+    settings: DefenseSettings,
+    update: UpdateSettings,
+    memories: list[dict[str, Tensor]],
+    repeats: int = 1,
+) -> Update:
+    """The defended update of each client: {name: (N, *shape)}. Only what is drawn depends on the defense's name.
+
+    Args: memories: what the defense of the client of each number kept up to this round; repeats: rounds in which the
+    client sends, whose mean it is; only noise differs from one to the next.
+    """
+    defense, sent = defense_of(settings), []
+    repeats, local = repeats if defense.std else 1, LocalSteps.of(update)
+    images, labels = as_batches(batches.inputs, batches.labels)
+    for number, held, classes, memory in zip(batches.numbers, images, labels, memories, strict=True):
+        drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
+        client = Client(model, held, classes, drawn, memory=memory)
+        rounds = [defended_update(defense, client, local) for _ in range(repeats)]
+        sent.append({name: sum(one[name] for one in rounds) / repeats for name in rounds[0]})
+    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
