@@ -56,7 +56,7 @@ def metric_of(entry: Entry) -> Metric:
         raise ConfigError(f"metric {entry.name!r}: space={words['space']!r}: expected 'pixels' or 'input'")
     column = entry.name.replace("-", "_")
     if not column.isidentifier():
-        raise ConfigError(f"metric {entry.name!r}: a name of letters, digits, '-' and '_' is expected")
+        raise ConfigError(f"metric {entry.name!r}: expected a name that begins with a letter, as its column has it")
     return Metric(column, **words)
 
 

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+import fldrep
 from fldrep import registry
 from fldrep.analysis.styles import OTHER, style_of, styles_text
 from fldrep.config.reading import read_config
@@ -394,7 +395,7 @@ STRANGER = """
 import fldrep
 
 @fldrep.defense("words", colour="red")
-class Words:
+class Words(fldrep.Defense):
     order, line = 7, ":"
 """
 
@@ -402,4 +403,4 @@ class Words:
 def test_a_plug_in_says_the_looks_of_its_method(plug_in):
     plug_in(STRANGER)
     assert (style_of("words").colour, style_of("words").order, style_of("words").line) == ("red", 7, ":")
-    assert style_of("words").marker == OTHER.marker
+    assert style_of("words").marker == fldrep.Defense.marker

@@ -228,7 +228,7 @@ def test_a_metric_of_a_plug_in_is_a_column_that_is_read_where_no_plug_in_is(synt
         ('metric("x", larger=True)', "metric 'x': unknown word 'larger'; it takes meaning, unit"),
         ('metric("x", unit=3)', "metric 'x': unit=3: not a str"),
         ('metric("x", space="latent")', "metric 'x': space='latent': expected 'pixels' or 'input'"),
-        ('metric("x y")', "metric 'x y': a name of letters, digits, '-' and '_' is expected"),
+        ('metric("2-norm")', "metric '2-norm': expected a name that begins with a letter"),
     ],
 )
 def test_what_is_wrong_with_a_metrics_decorator_is_said_by_its_word(plug_in, decorator, told):
