@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fldrep import registry
-from fldrep.analysis.floors import one_an_update
+from fldrep.analysis.floors import RECOGNISED, one_an_update
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.analysis.rows import SETTING, converged
 from fldrep.analysis.words import number, setting_text
@@ -28,9 +28,10 @@ LONGEST_REASON = 60  # characters
     "pixels, hollow for the spectrum of natural images. Points are updates, the marker is their median, and from 8 on "
     "it has a 95 % bootstrap interval. A bar is the median of the attack that came nearest on the same setting, in "
     "the same units: where it is far to the right of the markers, the attack fell short of what the update tells. The "
-    "black line is the undefended client; in the shaded region, beyond the prior's variance, nothing is known. Right "
-    "is the share of the image's directions that the update shows at the precision of the threshold (median), and how "
-    "many of its entries arrive. It is a statement to first order, at the true image.",
+    "black line is the undefended client, and an image left of the dotted line is recognised; in the shaded region, "
+    "beyond the prior's variance, nothing is known. Right is the share of the image's directions that the update shows "
+    "at the precision of the threshold (median), and how many of its entries arrive. It is a statement to first order, "
+    "at the true image.",
     reads=("identifiability", "attacks"),
     needs=("identifiability",),
     order=65,
@@ -87,6 +88,7 @@ def _draw_floors(
     plain = ranked.loc[ranked["method"] == "none", "floor"]
     if len(plain):
         ax.axvline(plain.median(), color=theme.INK, linewidth=1.1, zorder=1.6)
+    ax.axvline(RECOGNISED, color=theme.GREY, linestyle=":", linewidth=1.2, zorder=1.5)
     low, high = ax.get_xlim()
     ax.axvline(prior, color=theme.GREY, linestyle="--", linewidth=1.2, zorder=1.5)
     ax.axvspan(prior, max(high, 1.6 * prior), color="#000000", alpha=0.06, linewidth=0, zorder=0.5)
@@ -140,5 +142,6 @@ def _handles() -> list:
         Line2D([], [], marker="o", **marker, label="floor, white prior"),
         Line2D([], [], marker="o", markerfacecolor="white", **marker, label="floor, prior of natural images"),
         Line2D([], [], color=theme.GREY, **ATTACK, label="nearest attack, median"),
+        Line2D([], [], color=theme.GREY, linestyle=":", label=f"recognised below, MSE {RECOGNISED:g}"),
         Patch(color="#000000", alpha=0.1, linewidth=0, label="no better than the prior"),
     ]

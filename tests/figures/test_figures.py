@@ -82,7 +82,7 @@ def test_every_figure_is_whole(synthetic, assert_whole, name, case):
 def test_a_config_draws_what_it_has_data_for():
     folder = Path(__file__).parents[2] / "config"
     everywhere = ["privacy_utility", "reconstructions", "accuracy_by_round", "naive_vs_adaptive"]
-    assert figures_of(read_config(folder / "demo.yaml")) == everywhere
+    assert figures_of(read_config(folder / "demo.yaml")) == [*everywhere, "identifiability"]
     assert figures_of(read_config(folder / "photo.yaml")) == [*everywhere, "photo"]
     tiny = read_config(Path(__file__).parents[1] / "workflow" / "tiny.yaml")
     assert figures_of(tiny) == [*everywhere, *ANALYSES]
@@ -92,7 +92,7 @@ def test_a_config_draws_what_it_has_data_for():
 
 def test_a_config_says_what_figures_may_need():
     folder = Path(__file__).parents[2] / "config"
-    assert features_of(read_config(folder / "demo.yaml")) == {"attacks", "trained"}
+    assert features_of(read_config(folder / "demo.yaml")) == {"attacks", "trained", "identifiability"}
     assert features_of(read_config(folder / "photo.yaml")) == {"attacks", "photo"}
     everything = {"attacks", "trained", "several-updates", "leakage", "certificate", "accounting", "convergence"}
     assert features_of(read_config(folder / "cpu.yaml")) == everything

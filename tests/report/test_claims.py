@@ -253,8 +253,10 @@ def test_leakage(made, synthetic, correlation, public, verdict):
     ("floors", "targets", "verdict"),
     [
         ({"none": 0.01, "soteria-80": 0.011}, 8, NOT_REPRODUCED),
-        ({"none": 0.01, "compression-90": 0.5}, 8, REPRODUCED),
-        ({"none": 0.01, "compression-90": 0.5}, 7, NOT_TESTABLE),
+        ({"none": 0.01, "compression-90": 2.0}, 8, REPRODUCED),
+        ({"none": 0.01, "compression-90": 2.0}, 7, NOT_TESTABLE),
+        ({"none": 1.5, "compression-90": 2.0}, 8, NOT_REPRODUCED),  # not known without a defense either
+        ({"none": 1e-12, "compression-90": 0.5}, 8, NOT_REPRODUCED),  # recognised with a prior of 1/f
         ({"none": 0.01, "laplace-2": None}, 8, NOT_TESTABLE),
         ({"compression-90": 0.5}, 8, NOT_TESTABLE),
     ],

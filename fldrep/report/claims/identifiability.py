@@ -1,7 +1,7 @@
 """What a defense takes away from what an update determines of the image."""
 
 from fldrep import registry
-from fldrep.analysis.floors import one_an_update, times_undefended
+from fldrep.analysis.floors import RECOGNISED, least_floor, one_an_update, times_undefended
 from fldrep.analysis.intervals import median_interval
 from fldrep.analysis.rows import SETTING
 from fldrep.analysis.words import number
@@ -11,12 +11,14 @@ from fldrep.report.evidence import (
     REPRODUCED,
     Finding,
     Tables,
+    above,
     few,
     median_text,
     times_text,
 )
 
-# A defense hides something where the error that it leaves is at least twice the undefended one on the same image.
+# A defense hides an image where the error that it leaves is above that of a recognised image, and at least twice the
+# undefended one.
 HIDDEN = 2.0
 
 
@@ -41,18 +43,20 @@ def judge(tables: Tables) -> list[Finding]:
 
 def _finding(where: dict, setting, own) -> Finding:
     ranked, plain = one_an_update(own), one_an_update(setting[setting["method"] == "none"])
-    times = median_interval(ranked["times"].dropna())
+    times, floor = median_interval(ranked["times"].dropna()), median_interval(least_floor(ranked).dropna())
     if ranked.empty:
         verdict, words = NOT_TESTABLE, f"no rank: {own['reason'].iloc[0]}; attacks alone decide"
     else:
         lacking = few(times, "images with a floor on both sides")
-        verdict = NOT_TESTABLE if lacking else (REPRODUCED if times.low > HIDDEN else NOT_REPRODUCED)
+        hidden = above(times, HIDDEN) and above(floor, RECOGNISED)
+        verdict = NOT_TESTABLE if lacking else (REPRODUCED if hidden else NOT_REPRODUCED)
         words = f"the floor is {times_text(times)} that of the undefended client" + (f"; {lacking}" if lacking else "")
         words += "".join(f"; {name}: {_levels(one)}" for name, one in (("defended", ranked), ("undefended", plain)))
     return Finding(
         verdict=verdict,
         measured=words,
-        quantity=f"floor / floor undefended, white prior; hidden above {HIDDEN:g}; n: updates x seeds",
+        quantity=f"floor / floor undefended, white prior; hidden where that is above {HIDDEN:g} and the floor above "
+        f"{RECOGNISED:g} under both priors; n: updates x seeds",
         estimate=times,
         where=where,
         defense=own["defense"].iloc[0],
