@@ -308,8 +308,8 @@ def test_a_killed_attack_gives_the_bits_of_an_undisturbed_one(preset, exact, tmp
     settings = attack_settings(preset, iterations=4, **own)
     undisturbed = carry_out(observation, settings, Work(2))
     for _ in range(2):
+        checkpointer = Doomed(tmp_path / "progress", "key", save_every_s=0)
         with pytest.raises(Killed):
-            checkpointer = Doomed(tmp_path / "progress", "key", save_every_s=0)
             carry_out(observation, settings, Work(2, checkpointer=checkpointer))
     resumed = carry_out(observation, settings, Work(2, checkpointer=Checkpointer(tmp_path / "progress", "key")))
     for name in ("images", "distance", "iterations", "all_certified", "initial_distance"):
