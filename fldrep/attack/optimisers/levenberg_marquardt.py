@@ -22,7 +22,7 @@ class LevenbergMarquardt:
         solver: Literal["auto", "dense", "matrix-free"] = option(
             "auto", "how steps are solved: by J'J in full, by products with J, or in full where J takes at most 1 GiB"
         )
-        inner_iterations: Positive = option(300, "most products with J and its transpose a try (matrix-free)")
+        products: Positive = option(300, "most products with J and its transpose a try (matrix-free)")
         box: bool = option(True, "clamp the image to valid pixels after each step")
         begin: Literal["closed-form", "grey"] = option(
             "closed-form", "first image: what the closed form gives, where it is defined and right, or grey with noise"
@@ -69,7 +69,7 @@ class LevenbergMarquardt:
                 if dense:
                     state = dense_step(system, state, settings.box)
                 else:
-                    state = matrix_free_step(system, state, settings.box, settings.inner_iterations)
+                    state = matrix_free_step(system, state, settings.box, settings.products)
                 progress.step(vars(state))
             certified = [False] * len(state.points)
             for place in range(len(certified) if dense and settings.iterations else 0):
