@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from fldrep.config.attacks import AttackSettings
 
 
-@optimiser("levenberg-marquardt", soft_labels=True, least_squares=True, float64=True, needs=["smooth"])
+@optimiser(
+    "levenberg-marquardt",
+    soft_labels=True,
+    least_squares=True,
+    float64=True,
+    evaluations="products",
+    needs=["smooth"],
+)
 class LevenbergMarquardt:
     """Damped Gauss-Newton steps in float64, on pixels in [0, 1], from a grey image with noise."""
 
