@@ -59,7 +59,8 @@ def run(observation: Observation, settings: AttackSettings, work: Work) -> Recon
     if at_once == "auto":
         at_once = _fitting(problems, optimiser, numbers)
     evaluations = settings.iterations * evaluations_of(settings) * -(-len(numbers) // at_once)
-    compile = compiler(work.compile, evaluations, observation.device.type)
+    by_residuals = words("optimiser", settings.optimiser).get("least_squares")  # what is compiled, these do not call
+    compile = None if by_residuals else compiler(work.compile, evaluations, observation.device.type)
     problems = problems if compile is None else problems.compiled(compile)
 
     def worked(some: Numbers, size: int, progress: Progress) -> Outcome:

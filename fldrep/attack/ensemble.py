@@ -62,7 +62,7 @@ def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial
 
     picked = {
         key: of_winner([getattr(found[name], key) for name in names])
-        for key in ("all_images", "labels_found", "iterations", "problems_at_once")
+        for key in ("all_images", "labels_found", "iterations", "problems_at_once", "all_certified")
     }
     return Reconstruction.of(
         initial_distance=initial,

@@ -156,7 +156,7 @@ def test_through_a_mask_on_the_whole_last_weight(exact):
 def test_products_with_the_jacobian_find_what_the_whole_jacobian_finds(exact):
     it = exact.scene(smooth_net(nn.Sigmoid))
     update = fldrep.client_update(it.model, it.inputs, it.labels)
-    found, error = exact.attacked(it, update, solver="matrix-free", inner_iterations=150, iterations=12)
+    found, error = exact.attacked(it, update, solver="matrix-free", products=150, iterations=12)
     assert (error < ROUNDED).all()
     assert not found.certified.any()
 
@@ -281,7 +281,7 @@ def test_targets_do_not_depend_on_their_neighbours(exact):
     it = exact.scene(smooth_net(), count=3)
     update = fldrep.client_update(it.model, it.inputs, it.labels)
     for solver in ("dense", "matrix-free"):
-        given = {"iterations": 2, "solver": solver, "inner_iterations": 5, "start": 0.0}
+        given = {"iterations": 2, "solver": solver, "products": 5, "start": 0.0}
         together, _ = exact.attacked(it, update, **given)
         one = SimpleNamespace(**{**vars(it), "pixels": it.pixels[1:2]})
         alone, _ = exact.attacked(one, {name: value[1:2] for name, value in update.items()}, it.labels[1:2], **given)

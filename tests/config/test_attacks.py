@@ -141,7 +141,7 @@ def test_parts_say_what_they_need(own, needs):
         ({"objective": "cosine"}, r"optimiser: missing"),
         ({"optimiser": "lbfgs"}, r"objective: missing"),
         ({"objective": "l3", "optimiser": "lbfgs"}, r"objective: 'l3': Input should be .*'cosine', .*or 'scaled-l2'"),
-        ({"objective": "l2", "optimiser": 3}, r"optimiser: 3: Input should be 'lbfgs', .*or 'signed-adam'"),
+        ({"objective": "l2", "optimiser": 3}, r"optimiser: 3: Input should be .*'lbfgs', .*or 'signed-adam'"),
         ({"objective": "l2", "optimiser": "lbfgs"}, r"iterations: missing"),
         ({**OWN, "compares": "some"}, r"compares: 'some': .*'without-head'"),
         ({**OWN, "labels": "optimised"}, r"labels: 'optimised': optimiser 'signed-adam'"),
@@ -219,11 +219,14 @@ def test_needs_say_what_was_refused_by_name(preset, public, sent, lacking):
     assert [one.whose for one in lacks(attack_settings(preset).needs, public, sent)] == lacking
 
 
-def test_every_need_can_be_lacking():
-    nothing, jumps = Public("none", False, False, False), Structure("ReLU")
-    assert {NEEDS[one].what for one in NEEDS} == {one.needed for one in lacks(NEEDS, nothing, Sent(2, 3, False), jumps)}
-    everything = Public("head", True, True, True)
-    assert lacks(NEEDS, everything, Sent()) == lacks(NEEDS, everything, Sent(), Structure("")) == []
+def test_every_need_can_be_met_and_lacking():
+    nothing = Public("none", False, False, False), Sent(2, 3, False), Structure("ReLU", "ReLU")
+    everything = Public("head", True, True, True), Sent(), Structure("", "")
+    everywhere = Public("all", True), Sent(), Structure()
+    found = [[bool(lacks([one], *known)) for known in (nothing, everything, everywhere)] for one in NEEDS]
+    assert all(True in one for one in found)
+    assert all(False in one for one in found)
+    assert lacks(NEEDS, Public(noise=None), Sent()) == lacks(["mask", "head-mask"], Public(), Sent())
 
 
 def test_settings_of_attacks_need_no_torch():

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from fldrep.config.attacks import AttackSettings
 
 
-@optimiser("levenberg-marquardt", soft_labels=True, least_squares=True, float64=True, needs=["smooth"])
+@optimiser(
+    "levenberg-marquardt",
+    soft_labels=True,
+    least_squares=True,
+    float64=True,
+    evaluations="products",
+    needs=["smooth"],
+)
 class LevenbergMarquardt:
     """Damped Gauss-Newton steps in float64, on pixels in [0, 1], from a grey image with noise."""
 
@@ -22,7 +29,7 @@ class LevenbergMarquardt:
         solver: Literal["auto", "dense", "matrix-free"] = option(
             "auto", "how steps are solved: by J'J in full, by products with J, or in full where J takes at most 1 GiB"
         )
-        inner_iterations: Positive = option(300, "most products with J and its transpose a try (matrix-free)")
+        products: Positive = option(300, "most products with J and its transpose a try (matrix-free)")
         box: bool = option(True, "clamp the image to valid pixels after each step")
         begin: Literal["closed-form", "grey"] = option(
             "closed-form", "first image: what the closed form gives, where it is defined and right, or grey with noise"
@@ -69,7 +76,7 @@ class LevenbergMarquardt:
                 if dense:
                     state = dense_step(system, state, settings.box)
                 else:
-                    state = matrix_free_step(system, state, settings.box, settings.inner_iterations)
+                    state = matrix_free_step(system, state, settings.box, settings.products)
                 progress.step(vars(state))
             certified = [False] * len(state.points)
             for place in range(len(certified) if dense and settings.iterations else 0):
