@@ -29,7 +29,19 @@ def scaled(trial, observed):
     return (fit[:, None] * g - s).square().sum(1)
 
 
-TWINS = {"cosine": cosine_distance, "l2": squared_distance, "relative-l2": relative, "scaled-l2": scaled}
+def balanced(trial, observed):
+    entries = sum(value[0].numel() for value in observed.values())
+    weights = {name: value.square().flatten(1).mean(1) * entries for name, value in observed.items()}
+    return sum((trial[name] - value).square().flatten(1).sum(1) / weights[name] for name, value in observed.items())
+
+
+TWINS = {
+    "balanced-l2": balanced,
+    "cosine": cosine_distance,
+    "l2": squared_distance,
+    "relative-l2": relative,
+    "scaled-l2": scaled,
+}
 
 
 def objective(name):

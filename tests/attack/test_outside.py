@@ -155,7 +155,7 @@ def test_a_regulariser_from_outside(load, lenet):
 
 
 def test_an_optimiser_from_outside(load, lenet):
-    with pytest.raises(ConfigError, match=r"optimiser: 'descent': .*'lbfgs' or 'signed-adam'"):
+    with pytest.raises(ConfigError, match=r"optimiser: 'descent': .*'lbfgs', .*or 'signed-adam'"):
         attack_settings(objective="l2", optimiser="descent", iterations=1)
     assert load("descent.py", OPTIMISER) == ["descent"]
     mine = {"objective": "cosine", "optimiser": "descent", "iterations": 5, "total_variation": 1e-9}
