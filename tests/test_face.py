@@ -74,7 +74,10 @@ def test_the_same_call_gives_the_same_result_and_leaves_the_global_state_alone()
             lambda model, update: fldrep.defend(update, "gaussian", rate=0.5),
             "rate: 0.5: unknown key; method 'gaussian'",
         ),
-        (lambda model, update: fldrep.reconstruct(model, update, attack="gsx"), "unknown attack 'gsx'; known: dlg"),
+        (
+            lambda model, update: fldrep.reconstruct(model, update, attack="gsx"),
+            "unknown attack 'gsx'; known: closed-form",
+        ),
         (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), iterations=-1), "iterations"),
         (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), history=3), "history"),
         (lambda model, update: fldrep.reconstruct(model, update, torch.tensor([1]), attack="gs-drop"), "gs-drop"),

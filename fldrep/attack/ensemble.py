@@ -68,7 +68,6 @@ def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial
         initial_distance=initial,
         final_distance=of_winner(list(distance.unbind(-1))),
         diverged=of_winner(list(diverged.unbind(-1))),
-        all_certified=of_winner(list(certified.unbind(-1))),
         members=[[names[one] for one in row] for row in winner.tolist()],
         **picked,
     )
