@@ -12,7 +12,7 @@ PLUGIN = '''
 import fldrep
 
 @fldrep.defense("sign")
-class Sign:
+class Sign(fldrep.Defense):
     """One bit an entry."""
     zeros = "all"
     order: int = 7
@@ -25,6 +25,9 @@ class Sign:
 def near(images, originals):
     raise AssertionError("not called")
 '''
+
+# What a class that says nothing else has from fldrep.Defense.
+LOOKS = {"zeros": "none", "noise": "none", "order": 100, "colour": "#949494", "marker": "*", "line": "-"}
 
 
 def run(code: str) -> str:
@@ -49,7 +52,7 @@ def told(tmp_path) -> str:
 
 def test_only_plain_words_of_what_is_not_built_in_are_told(told):
     assert json.loads(told) == [
-        {"kind": "defense", "name": "sign", "words": {"zeros": "all", "order": 7}},
+        {"kind": "defense", "name": "sign", "words": {**LOOKS, "zeros": "all", "order": 7}},
         {"kind": "metric", "name": "near", "words": {"larger_is_better": True}},
     ]
 
