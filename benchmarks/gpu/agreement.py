@@ -16,7 +16,7 @@ import fldrep
 from benchmarks.gpu.clock import Waits, now
 from benchmarks.gpu.inner import (
     AGREEMENT,
-    ATTACK_PRESETS,
+    GRADIENT_ATTACKS,
     RULES,
     attack_settings,
     device_for,
@@ -37,7 +37,7 @@ MASKED = (
 )
 PRUNED = ("gs-pruned", "gs-spectral-pruned", "dlg-pruned")
 # Of 20 evaluations of the gradient each for L-BFGS, and for the ensemble, whose members may each evaluate so many.
-STEPS = {"ensemble": 20} | {preset: 1 for preset in ATTACK_PRESETS if evaluations_of(attack_settings(preset)) > 1}
+STEPS = {"ensemble": 20} | {preset: 1 for preset in GRADIENT_ATTACKS if evaluations_of(attack_settings(preset)) > 1}
 FIRST_ORDER_STEPS = 4
 
 
@@ -68,7 +68,7 @@ class Comparison:
 
 def comparisons(convnet: str) -> list[Comparison]:
     """All rows: everything on the cheap network; on the other what its layers have of their own."""
-    attacks = [Comparison("attack", name, "lenet", dtype) for name in sorted(ATTACK_PRESETS) for dtype in DTYPES]
+    attacks = [Comparison("attack", name, "lenet", dtype) for name in GRADIENT_ATTACKS for dtype in DTYPES]
     estimators = [("ratio", how) for how in ("variance", "jvp")]
     rules = [(rule, "exact") for rule in RULES]
     scores = [Comparison("score", rule, "lenet", dtype, how) for rule, how in estimators + rules for dtype in DTYPES]

@@ -14,6 +14,7 @@ from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.config.attacks import attack_settings, evaluations_of
 from fldrep.config.defenses import defense_settings
+from fldrep.config.parts import words
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.train import TrainSettings
 from fldrep.data.partition import iid
@@ -32,11 +33,18 @@ from fldrep.storage.tensors import read_tensors, write_tensors
 from fldrep.tables.table import Table
 from fldrep.train.fedavg import TrainedRun, train
 
+# The attacks that compute in the precision of the network: those that solve in float64 whatever it is take minutes.
+GRADIENT_ATTACKS = sorted(
+    preset
+    for preset in ATTACK_PRESETS
+    if not words("optimiser", attack_settings(preset).optimiser).get("float64", False)
+)
+
 __all__ = [
     "AGREEMENT",
-    "ATTACK_PRESETS",
     "CIFAR10",
     "FIGURE",
+    "GRADIENT_ATTACKS",
     "MEASURED",
     "PHOTO",
     "PHOTO_MSE",
