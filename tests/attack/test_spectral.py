@@ -11,10 +11,10 @@ from torch import nn
 import fldrep
 from fldrep.attack.observation import initial_point
 from fldrep.attack.optimisers.adam_spectral import as_long_as, learning_rates, variation_slope
-from fldrep.attack.spectrum import Spectrum, amplitudes_of, cosine_matrix
 from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
 from fldrep.models.normalisation import normalisation_for
+from fldrep.models.spectrum import Spectrum, amplitudes_of, cosine_matrix
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 from fldrep.seeds import generator
 

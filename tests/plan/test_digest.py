@@ -162,7 +162,7 @@ PARTS = {
     "attack/objectives/relative_l2.py": {"gs-l2", "ensemble"},
     "attack/objectives/scaled_l2.py": {"dlg-scaled", "ensemble"},
     "attack/regularisers/total_variation.py": set(ATTACK_PRESETS) - DLG - SPECTRAL - EXACT,
-    "attack/spectrum.py": SPECTRAL | {"ensemble"},
+    "models/spectrum.py": SPECTRAL | {"ensemble"},
     "attack/ensemble.py": {"ensemble"},
     "attack/pruned.py": {"gs-pruned", "gs-spectral-pruned", "dlg-pruned"},
 }

@@ -53,7 +53,7 @@ class AdamSpectral:
 
         from fldrep.attack.adam import adam_change, adam_rates
         from fldrep.attack.descent import descend
-        from fldrep.attack.spectrum import Spectrum
+        from fldrep.models.spectrum import Spectrum
 
         spectrum = Spectrum.of(problems.images, settings.spectrum, settings.chroma)
         # made once: to bring numbers to a GPU, the host waits for all it was asked before

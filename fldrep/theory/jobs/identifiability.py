@@ -45,7 +45,7 @@ def identifiability_job(
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, data, shards).to(device)
         model = model_at(where.run, where.round, job.model, data, checkpoints).to(device)
-        memories = [read_memory(checkpoints, where.round, client) for client in batches.clients]
+        memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
         done = Done(identifiability.with_suffix(".resume.json"), _key(where, job, code, device, model, batches))
