@@ -13,20 +13,19 @@ from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
-from fldrep.config.checking import stable_json
 from fldrep.config.jobs import AttackJob
 from fldrep.defenses.rates import rates_of_update
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
-from fldrep.models.checkpoint import model_for, read_checkpoint, read_memory
+from fldrep.models.checkpoint import model_at, read_memory
 from fldrep.models.model import Model
 from fldrep.models.updates import LocalSteps, Update
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Block, Run
 from fldrep.storage.targets import Target
-from fldrep.storage.tensors import job_key, write_tensors
+from fldrep.storage.tensors import write_tensors
 from fldrep.tables.attack_runs import ATTACK_RUNS
 
 
@@ -52,11 +51,11 @@ def attack_block(
     imageset = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
-        model = _model_of_round(where, job, imageset, checkpoints).to(device)
+        model = model_at(where.run, where.round, job.model, imageset, checkpoints).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         repeats = job.attack.repeats or 1
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)
-        key = _key(where, job, code, device, model, batches)
+        key = batches.key(where, job, code, model)
         checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
         (found, refused), seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
         rates = effective_rates_of(update, model, batches.inputs, job)
@@ -65,12 +64,6 @@ def attack_block(
     pictures = {"originals": batches.pixels, "images": batches.normalisation.to_pixels(by_target(found.all_images))}
     write_tensors(reconstructions, {**pictures, "labels": batches.labels.flatten().cpu()})
     checkpointer.remove()
-
-
-def _key(where: Block, job: AttackJob, code: str, device: torch.device, model: Model, batches: Batches) -> str:
-    """What decides the job, for what a killed one left."""
-    words = (where, *batches.targets, stable_json(job), code, torch.device(device).type, torch.__version__)
-    return job_key(words, (*model.state_dict().values(), batches.pixels))
 
 
 def _observation(where: Block, job: AttackJob, model: Model, update: Update, batches: Batches) -> Observation:
@@ -99,12 +92,6 @@ def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer)
 def by_target(found: Tensor) -> Tensor:
     """Images of updates as images of targets: (N, R, C, H, W) as it is, (N, R, B, C, H, W) -> (N * B, R, C, H, W)."""
     return found if found.ndim == 5 else found.transpose(1, 2).flatten(0, 1)
-
-
-def _model_of_round(where: Block, job: AttackJob, imageset: ImageSet, checkpoints: Path) -> Model:
-    model = model_for(where.run, job.model, imageset)
-    model.load_state_dict(read_checkpoint(checkpoints, where.round, model.state_dict()))
-    return model.eval()
 
 
 def initial_generator(run: Run, update: int, restart: int) -> torch.Generator:

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fldrep.config.checking import stable_json
 from fldrep.config.defenses import DefenseSettings
 from fldrep.config.models import ModelSettings
+from fldrep.config.section import Section
 from fldrep.config.updates import UpdateSettings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
@@ -19,9 +21,10 @@ from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps, Update, as_batches
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
-from fldrep.storage.places import Run
+from fldrep.storage.places import Identity, Run
 from fldrep.storage.shards import read_shards
 from fldrep.storage.targets import Target, choose_targets
+from fldrep.storage.tensors import job_key
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Batches:
     def to(self, device: torch.device) -> Batches:
         """With what a network sees on a device."""
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+    def key(self, where: Identity, job: Section, code: str, model: Model) -> str:
+        """What decides a job on these targets, for what a killed one left: where it runs counts, too."""
+        words = (where, *self.targets, stable_json(job), code, self.inputs.device.type, torch.__version__)
+        return job_key(words, (*model.state_dict().values(), self.pixels))
 
 
 def in_updates(values: Tensor, images_per_update: int) -> Tensor:

@@ -50,6 +50,13 @@ def read_checkpoint(path: Path | str, round: int, expected: Mapping[str, Tensor]
     return found
 
 
+def model_at(run: Run, round: int, settings: ModelSettings, images: ImageSet, checkpoints: Path | str) -> Model:
+    """The network of a run after a round, in eval mode. Errors: as for `read_checkpoint`."""
+    model = model_for(run, settings, images)
+    model.load_state_dict(read_checkpoint(checkpoints, round, model.state_dict()))
+    return model.eval()
+
+
 def read_memory(path: Path | str, round: int, client: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """What a client's defense had kept by a round, {name: tensor}; empty if it keeps nothing. Errors: `DataError`."""
     prefix = f"round-{round}/memory/{client}/"

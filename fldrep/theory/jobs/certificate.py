@@ -10,7 +10,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.errors import ConfigError, DataError
-from fldrep.models.checkpoint import input_of
+from fldrep.models.checkpoint import input_of, model_at
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT
 from fldrep.storage.imageset import ImageSet
@@ -18,7 +18,6 @@ from fldrep.storage.places import Block
 from fldrep.storage.tensors import read_tensors
 from fldrep.tables.certificate import CERTIFICATE
 from fldrep.theory.certificate import certificate_rows
-from fldrep.theory.jobs.checkpoint import model_at
 
 
 def certificate_job(

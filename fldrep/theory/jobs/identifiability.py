@@ -8,21 +8,18 @@ import torch
 from torch import Tensor
 
 from fldrep.atomic import atomic_write
-from fldrep.config.checking import stable_json
 from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for
-from fldrep.models.checkpoint import read_memory
+from fldrep.models.checkpoint import model_at, read_memory
 from fldrep.models.model import Model, without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Sent
-from fldrep.storage.tensors import job_key
 from fldrep.tables.identifiability import IDENTIFIABILITY
 from fldrep.theory.identifiability import THRESHOLD, noise_on, spectrum_of
-from fldrep.theory.jobs.checkpoint import model_at
 
 SAME = 1e-4  # of a tensor's largest entry: what is sent and what it is taken for differ by rounding
 
@@ -48,7 +45,7 @@ def identifiability_job(
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
-        done = Done(identifiability.with_suffix(".resume.json"), _key(where, job, code, device, model, batches))
+        done = Done(identifiability.with_suffix(".resume.json"), batches.key(where, job, code, model))
         for number in range(len(done.found), len(held)):
             sent = {name: value[number] for name, value in update.items()}
             done.add(determined(model, held[number], labels[number], sent, job))
@@ -74,12 +71,6 @@ class Done:
         self.found.append(found)
         with atomic_write(self.path) as beside:
             beside.write_text(json.dumps({"key": self.key, "found": self.found}))
-
-
-def _key(where: Sent, job: IdentifiabilityJob, code: str, device: torch.device, model: Model, batches: Batches) -> str:
-    """What decides the job, for what a killed one left."""
-    words = (where, *batches.targets, stable_json(job), code, torch.device(device).type, torch.__version__)
-    return job_key(words, (*model.state_dict().values(), batches.pixels))
 
 
 def determined(

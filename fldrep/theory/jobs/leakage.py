@@ -8,13 +8,12 @@ from torch import Tensor
 
 from fldrep.config.jobs import LeakageJob
 from fldrep.errors import DataError
-from fldrep.models.checkpoint import input_of
+from fldrep.models.checkpoint import input_of, model_at
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Checkpoint, Run
 from fldrep.tables.leakage import LEAKAGE
 from fldrep.tables.shards import SHARDS
-from fldrep.theory.jobs.checkpoint import model_at
 from fldrep.theory.leakage import leakage_rows
 
 
