@@ -23,10 +23,20 @@ def attempt(observation: Observation, settings: AttackSettings, work: Work) -> t
     except AttackRefused as error:
         reasons = error.reasons or dict.fromkeys(range(count), str(error))
     rest = [target for target in range(count) if target not in reasons]
-    nothing = _nothing(observation, settings, count)
-    if rest:
-        _put(carry_out(observation.some(rest), settings, work), rest, nothing)
-    return nothing, [reasons.get(target, "") for target in range(count)]
+    found = carry_out(observation.some(rest), settings, work) if rest else None
+    return spread(found, rest, observation, settings), [reasons.get(target, "") for target in range(count)]
+
+
+def spread(
+    found: Reconstruction | None, targets: list[int], observation: Observation, settings: AttackSettings
+) -> Reconstruction:
+    """What was found of some targets as a result for all; of the others images and distances are NaN, and diverged."""
+    whole = _nothing(observation, settings, observation.count())
+    for field in fields(Reconstruction) if found else ():
+        if field.name != "members":
+            part = getattr(whole, field.name)
+            part[targets] = getattr(found, field.name).to(part.dtype)
+    return whole
 
 
 def _nothing(observation: Observation, settings: AttackSettings, count: int) -> Reconstruction:
@@ -41,11 +51,3 @@ def _nothing(observation: Observation, settings: AttackSettings, count: int) -> 
         iterations=torch.zeros(each, dtype=torch.long),
         problems_at_once=torch.ones(each, dtype=torch.long),
     )
-
-
-def _put(found: Reconstruction, targets: list[int], whole: Reconstruction) -> None:
-    """Lay what was found of some targets into the result of all."""
-    for field in fields(Reconstruction):
-        if field.name != "members":
-            part = getattr(whole, field.name)
-            part[targets] = getattr(found, field.name).to(part.dtype)

@@ -8,39 +8,45 @@ import torch
 from torch import Tensor
 
 from fldrep.attack import engine
-from fldrep.attack.attacker import carry_out
+from fldrep.attack.attempt import attempt, spread
 from fldrep.attack.compares import Comparison
 from fldrep.attack.engine import Work, distances_at
 from fldrep.attack.observation import Observation
 from fldrep.attack.reconstruction import Reconstruction, smallest
 from fldrep.config.attacks import AttackSettings, members_of
-from fldrep.errors import AttackRefused
 
 
 def run(observation: Observation, settings: AttackSettings, work: Work) -> Reconstruction:
-    """Run every member that is not refused, from the same random numbers, and keep the best of each restart.
+    """Run every member on what it is not refused, from the same random numbers, and keep the best of each restart.
 
-    A member that vouches for its image comes before all others. Else the common distance decides: the ensemble's own
-    objective over what it compares; members that diverged come last. Every member may evaluate the gradient
-    `iterations` times. `members` of the result names whose each restart is.
+    A member that vouches for its image comes before all others, and the members after it leave that target out. Else
+    the common distance decides: the ensemble's own objective over what it compares; members that diverged come last.
+    Every member that descends may evaluate the gradient `iterations` times. `members` of the result names whose each
+    restart is.
     """
-    found = dict(_runs(observation, settings, work))
+    found = _found(observation, settings, work)
     comparison = Comparison.of(settings, observation.zeros)
 
     def distances(one: Reconstruction) -> Tensor:
-        at_once = int(one.problems_at_once.min())
+        at_once = int(one.problems_at_once.max())
         return distances_at(observation, one.all_images, one.labels_found, comparison, at_once)
 
     start = engine.run(observation, settings.model_copy(update={"iterations": 0}), work)
     return best(found, {name: distances(one) for name, one in found.items()}, distances(start))
 
 
-def _runs(observation: Observation, settings: AttackSettings, work: Work):
+def _found(observation: Observation, settings: AttackSettings, work: Work) -> dict[str, Reconstruction]:
+    """What each member finds of all targets: nothing of those that it is refused, or that are certified already."""
+    found, count = {}, observation.count()
+    left = list(range(count))
     for name, member in members_of(settings).items():
-        try:
-            yield name, carry_out(observation, member, work)
-        except AttackRefused:
-            continue
+        if not left:
+            break
+        one, refused = attempt(observation.some(left), member, work)
+        if not all(refused):
+            found[name] = spread(one, left, observation, member)
+            left = [target for target, known in zip(left, one.certified.tolist(), strict=True) if not known]
+    return found
 
 
 def best(found: dict[str, Reconstruction], distances: dict[str, Tensor], initial: Tensor) -> Reconstruction:

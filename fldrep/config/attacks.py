@@ -51,7 +51,7 @@ class AttackSettings(Section):
     )
     iterations: Natural = option(
         ...,
-        "steps of the optimiser; for an ensemble evaluations of the gradient by each member",
+        "steps of the optimiser; for an ensemble evaluations of the gradient by each member that descends",
         source="gs 24,000 and dlg 300: the reference code (S)",
     )
     restarts: Positive = option(1, "initial points tried; the smallest gradient distance is chosen")
@@ -102,7 +102,7 @@ class AttackSettings(Section):
 KINDS = ("objective", "optimiser")  # parts that every attack names, entries of the registry
 # What makes an attack the one it is: a preset fixes it.
 FIXED = ("objective", "compares", "optimiser", "through_mask", "members", "variant_of", "needs")
-# What an ensemble says for all its members.
+# What an ensemble says for all its members; `iterations` only for those that descend.
 OF_ALL = ("labels", "iterations", "restarts", "repeats")
 
 
@@ -352,7 +352,10 @@ def _detail(error: Mapping[str, Any], *place: str) -> InitErrorDetails:
 
 
 def members_of(settings: AttackSettings) -> dict[str, AttackSettings]:
-    """The attacks of an ensemble by name, each with as many evaluations of the gradient; empty for any other attack."""
+    """The attacks of an ensemble by name; empty for any other attack.
+
+    Those that descend may evaluate the gradient equally often; those that solve for the image take their own steps.
+    """
     return {
         name: _member(settings, own).model_copy(update={"preset": name})
         for name, own in (settings.members or {}).items()
@@ -361,12 +364,20 @@ def members_of(settings: AttackSettings) -> dict[str, AttackSettings]:
 
 def _member(settings: AttackSettings, own: dict[str, Any]) -> AttackSettings:
     whole = ATTACKS.validate({**_shared(settings, own), **own})
+    if "iterations" not in _of_all(own):
+        return whole
     return whole.model_copy(update={"iterations": settings.iterations // evaluations_of(whole)})
+
+
+def _of_all(own: dict[str, Any]) -> tuple[str, ...]:
+    """The keys that an ensemble says for this member whatever its parts are."""
+    solves = words("optimiser", own["optimiser"]).get("least_squares")
+    return tuple(key for key in OF_ALL if key != "iterations" or not solves)
 
 
 def _shared(settings: AttackSettings, own: dict[str, Any]) -> dict[str, Any]:
     """What an ensemble says for a member; if it is by the same optimiser, also its keys, start and weights."""
-    keys = {*OF_ALL}
+    keys = {*_of_all(own)}
     if own["optimiser"] == settings.optimiser:
         keys |= {"start", *optimiser_section(settings.optimiser).model_fields, *regulariser_keys()}
         keys |= {"feature_weight"} if own.get("compares") == "representation" else set()
@@ -394,13 +405,14 @@ NAMES, SECTIONS = TypeAdapter(Name), TypeAdapter(dict[str, Any])
 
 
 def _as_member(settings: AttackSettings, own: dict[str, Any]) -> dict[str, Any]:
-    for key in (*OF_ALL, "members"):
-        if key in own:
-            raise _refusal(key, own[key], "the ensemble says it for all its members")
     values = {**(_values_of(own["preset"]) if "preset" in own else {}), **own}
     for kind in KINDS:
         _require(kind, values.get(kind))
+    of_all = _of_all(values)
+    for key in (*of_all, "members"):
+        if key in own:
+            raise _refusal(key, own[key], "the ensemble says it for all its members")
     shared = _shared(settings, values)
     whole = _member(settings, {**values, **shared, **own, "preset": None})
-    told = shared.keys() - own.keys() | {*OF_ALL, "preset", "variant_of"}
+    told = shared.keys() - own.keys() | {*of_all, "preset", "variant_of"}
     return {key: value for key, value in whole.model_dump(exclude_none=True).items() if key not in told}

@@ -68,6 +68,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
         **GS,
         "compares": "surviving",
         "members": [
+            "closed-form",
             "gs",
             "gs-masked",
             "gs-drop",

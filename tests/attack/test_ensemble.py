@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import fldrep
+from fldrep.attack import ensemble
 from fldrep.attack.compares import Comparison
 from fldrep.attack.engine import distances_at
 from fldrep.attack.ensemble import best
@@ -14,8 +15,13 @@ from fldrep.models.normalisation import normalisation_for
 from fldrep.models.updates import HEAD_WEIGHT, Update
 
 
+def as_sent(made):
+    """The update in float32, whose rounding leaves room to certify what solves for the image in float64."""
+    return {name: value.float() for name, value in made.update.items()}
+
+
 def shared_of(made, defended):
-    update = {name: value.clone() for name, value in made.update.items()}
+    update = as_sent(made)
     if defended == "head":
         update[HEAD_WEIGHT][:, :, ::3] = 0
     return Update(update, defended)
@@ -61,7 +67,8 @@ def test_an_image_that_its_attack_certifies_comes_first():
 
 
 @pytest.mark.parametrize(
-    ("defended", "refused"), [("none", {"gs-masked", "gs-drop", "dlg-masked"}), ("head", set()), ("all", {"gs-drop"})]
+    ("defended", "refused"),
+    [("none", {"gs-masked", "gs-drop", "dlg-masked"}), ("head", set()), ("all", {"gs-drop", "closed-form"})],
 )
 def test_it_is_at_least_as_close_as_every_member(defended, refused, lenet):
     shared = shared_of(lenet, defended)
@@ -74,6 +81,7 @@ def test_it_is_at_least_as_close_as_every_member(defended, refused, lenet):
         cost = common_distance(lenet, shared, one)
         assert (whole.final_distance <= cost.masked_fill(one.diverged, torch.inf) + 1e-12).all()
     assert {name for row in whole.members for name in row} <= members.keys()
+    assert (whole.certified == ("closed-form" in members)).all(), "what can be certified comes first"
 
 
 def test_the_common_cost_is_the_distance_that_gs_reports(lenet):
@@ -81,13 +89,14 @@ def test_the_common_cost_is_the_distance_that_gs_reports(lenet):
     torch.testing.assert_close(common_distance(lenet, lenet.update, found), found.final_distance)
 
 
-def test_every_member_may_evaluate_the_gradient_as_often():
+def test_every_member_that_descends_may_evaluate_the_gradient_as_often():
     settings = attack_settings("ensemble", iterations=400, restarts=3)
     members = members_of(settings)
     assert {"gs", "gs-masked", "gs-drop", "gs-l2", "dlg", "dlg-scaled", "dlg-masked"} < members.keys()
-    assert {"r-matching", "r-matching-spectral", "gs-spectral-masked"} < members.keys()
-    for one in members.values():
-        assert one.iterations * evaluations_of(one) == 400
+    assert {"r-matching", "r-matching-spectral", "gs-spectral-masked", "closed-form"} < members.keys()
+    assert members["closed-form"].iterations == attack_settings("closed-form").iterations, "it descends nothing"
+    for name, one in members.items():
+        assert one.iterations * evaluations_of(one) == 400 or name == "closed-form"
         assert one.restarts == 3
         assert one.labels == "known"
 
@@ -99,6 +108,26 @@ def test_what_an_ensemble_says_goes_to_the_members_by_its_optimiser():
     assert members["r-matching"].feature_weight == 2.0
     assert (members["gs-spectral-masked"].lr, members["gs-spectral-masked"].start) == (0.4, 0.5)
     assert {one.start for one in members_of(attack_settings("ensemble", start=0.2)).values()} == {0.2, 0.5, 1.0}
+
+
+def test_what_is_certified_is_left_alone_by_the_members_after_it(lenet, monkeypatch):
+    """And only that."""
+    update = as_sent(lenet)
+    for name, value in update.items():
+        if name != HEAD_WEIGHT:
+            value[0] *= 1 + 1e-3 * torch.linspace(-1, 1, value[0].numel()).view(value[0].shape)
+    attacked, members = [], {"exact": {"preset": "closed-form"}, "gs": {"preset": "gs"}}
+    whole = ensemble.attempt
+
+    def attempt(observation, settings, work):
+        attacked.append((settings.title, observation.count()))
+        return whole(observation, settings, work)
+
+    monkeypatch.setattr(ensemble, "attempt", attempt)
+    mine = {"objective": "cosine", "optimiser": "signed-adam", "iterations": 20, "members": members}
+    found = fldrep.reconstruct(lenet.model, update, lenet.labels, mine)
+    assert found.certified.tolist() == [False, *[True] * (len(lenet.labels) - 1)]
+    assert attacked == [("exact", len(lenet.labels)), ("gs", 1)]
 
 
 def test_an_ensemble_of_ones_own(lenet):
