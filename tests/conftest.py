@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,22 @@ ROOT = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "workflow" / "tiny.yaml"
 HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"
 TIME_LIMIT_S = 900  # a machine busy with other work may be ten times slower than a free one
+
+
+def pytest_configure(config) -> None:
+    """Let all processes of these tests share compiled modules, in a folder of their own: none lies beside a source.
+
+    Without it, each may have to compile torch, Snakemake and this package anew: half the time of a dry run.
+    """
+    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist inherit it
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="bytecode-of-tests-")
+
+
+def pytest_unconfigure(config) -> None:
+    """Take the folder away."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def words_of(*arguments: object, folder: Path, source: Path) -> list[str]:
 def environment() -> dict[str, str]:
     """That of the tests, with their own Python first on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def run_snakemake(*arguments: object, folder: Path, source: Path = ROOT, cwd: Path | None = None) -> Snakemake:

@@ -18,7 +18,7 @@ PLENTY_S = 900  # a machine busy with other work may be ten times slower than a 
 def evidence(*arguments: object) -> subprocess.CompletedProcess:
     """The command, as one types it."""
     command = [sys.executable, "-m", "benchmarks.gpu.evidence", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PLENTY_S + 60)
 
 
