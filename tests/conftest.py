@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,30 +248,48 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
-    """The function that runs a config, once even if several test processes ask for it: `finished_run(config)`.
+def made_once(tmp_path_factory):
+    """The function that has a folder made, once even if several test processes ask: `made_once(name, make) -> folder`.
 
-    It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
-    Tests may plan in its folder (dry runs), and must not change it.
+    `make(folder)` is given an empty folder. Tests must not change what it made.
     """
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
 
-    def finished_run(config: Path) -> Finished:
-        place = shared / f"finished {config.stem}"
-        folder, source, said = place / "a finished run", place / "code that ran", place / "said.txt"
+    def made_once(name: str, make: Callable[[Path], None]) -> Path:
+        place = shared / f"made once, {name}"
+        folder, made = place / "made", place / "is made"
         place.mkdir(exist_ok=True)
         with (place / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not said.exists():
-                for left in (folder, source):
-                    shutil.rmtree(left, ignore_errors=True)
-                copied(ROOT, source)
-                run = run_snakemake("--cores", 2, "--configfile", config, folder=folder, source=source)
-                assert run.code == 0, run.text[-6000:]
-                said.write_text(run.text)
-        return Finished(folder, source, said.read_text())
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def finished_run(made_once):
+    """The function that runs a config: `finished_run(config)`.
+
+    It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
+    Tests may plan in its folder (dry runs), and must not change it.
+    """
+
+    def finished_run(config: Path) -> Finished:
+        def make(place: Path) -> None:
+            folder, source = place / "a finished run", copied(ROOT, place / "code that ran")
+            run = run_snakemake("--cores", 2, "--configfile", config, folder=folder, source=source)
+            assert run.code == 0, run.text[-6000:]
+            (place / "said.txt").write_text(run.text)
+
+        place = made_once(f"a run of {config.stem}", make)
+        return Finished(place / "a finished run", place / "code that ran", (place / "said.txt").read_text())
 
     return finished_run
 
