@@ -34,19 +34,14 @@ TIME_LIMIT_S = 900  # a machine busy with other work may be ten times slower tha
 
 
 def pytest_configure(config) -> None:
-    """Let all processes of these tests share compiled modules, in a folder of their own: none lies beside a source.
+    """Where Python may not write compiled modules beside their sources, let all processes share a folder of them.
 
-    Without it, each may have to compile torch, Snakemake and this package anew: half the time of a dry run.
+    Else each would compile torch, Snakemake and this package anew: half of what a dry run takes.
     """
-    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist inherit it
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if os.environ.get("PYTHONDONTWRITEBYTECODE") and not hasattr(config, "workerinput"):  # pytest-xdist's inherit it
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
         os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="bytecode-of-tests-")
-
-
-def pytest_unconfigure(config) -> None:
-    """Take the folder away."""
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
+        config.add_cleanup(lambda: shutil.rmtree(os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True))
 
 
 @dataclass(frozen=True)
