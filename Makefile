@@ -27,7 +27,7 @@ demo: env  ## real data, every stage, figures, the page
 	@echo "The page: $(CURDIR)/reports/demo/report.html"
 
 test: env  ## the test suite, but for the two below
-	$(BIN)/python -m pytest -n $(CORES) $(addprefix --ignore=,$(FAULTS) tests/slurm)
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal $(addprefix --ignore=,$(FAULTS) tests/slurm)
 
 test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: every case; 36 minutes
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "$(MARK)" $(FAULTS)

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,17 @@ ROOT = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "workflow" / "tiny.yaml"
 HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"
 TIME_LIMIT_S = 900  # a machine busy with other work may be ten times slower than a free one
+
+
+def pytest_configure(config) -> None:
+    """Where Python may not write compiled modules beside their sources, let all processes share a folder of them.
+
+    Else each would compile torch, Snakemake and this package anew: half of what a dry run takes.
+    """
+    if os.environ.get("PYTHONDONTWRITEBYTECODE") and not hasattr(config, "workerinput"):  # pytest-xdist's inherit it
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
+        os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="bytecode-of-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True))
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def words_of(*arguments: object, folder: Path, source: Path) -> list[str]:
 def environment() -> dict[str, str]:
     """That of the tests, with their own Python first on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def run_snakemake(*arguments: object, folder: Path, source: Path = ROOT, cwd: Path | None = None) -> Snakemake:
@@ -230,30 +243,48 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
-    """The function that runs a config, once even if several test processes ask for it: `finished_run(config)`.
+def made_once(tmp_path_factory):
+    """The function that has a folder made, once even if several test processes ask: `made_once(name, make) -> folder`.
 
-    It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
-    Tests may plan in its folder (dry runs), and must not change it.
+    `make(folder)` is given an empty folder. Tests must not change what it made.
     """
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
 
-    def finished_run(config: Path) -> Finished:
-        place = shared / f"finished {config.stem}"
-        folder, source, said = place / "a finished run", place / "code that ran", place / "said.txt"
+    def made_once(name: str, make: Callable[[Path], None]) -> Path:
+        place = shared / f"made once, {name}"
+        folder, made = place / "made", place / "is made"
         place.mkdir(exist_ok=True)
         with (place / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not said.exists():
-                for left in (folder, source):
-                    shutil.rmtree(left, ignore_errors=True)
-                copied(ROOT, source)
-                run = run_snakemake("--cores", 2, "--configfile", config, folder=folder, source=source)
-                assert run.code == 0, run.text[-6000:]
-                said.write_text(run.text)
-        return Finished(folder, source, said.read_text())
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def finished_run(made_once):
+    """The function that runs a config: `finished_run(config)`.
+
+    It runs a copy of the code, so that an edit in the working tree while the tests run does not look like a change.
+    Tests may plan in its folder (dry runs), and must not change it.
+    """
+
+    def finished_run(config: Path) -> Finished:
+        def make(place: Path) -> None:
+            folder, source = place / "a finished run", copied(ROOT, place / "code that ran")
+            run = run_snakemake("--cores", 2, "--configfile", config, folder=folder, source=source)
+            assert run.code == 0, run.text[-6000:]
+            (place / "said.txt").write_text(run.text)
+
+        place = made_once(f"a run of {config.stem}", make)
+        return Finished(place / "a finished run", place / "code that ran", (place / "said.txt").read_text())
 
     return finished_run
 

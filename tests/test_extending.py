@@ -34,10 +34,8 @@ def saved() -> dict[str, str]:
     return dict(found)
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory) -> Path:
-    """A user's folder: the files of the page, and pictures of flowers."""
-    folder = tmp_path_factory.mktemp("of a user")
+def write_files(folder: Path) -> None:
+    """Make a user's folder: the files of the page, and pictures of flowers."""
     for name, text in saved().items():
         (folder / name).write_text(text)
     random = np.random.default_rng(0)
@@ -47,15 +45,26 @@ def own(tmp_path_factory) -> Path:
             pixels = random.integers(0, 120, (24, 20, 3))
             pixels[..., 2 * colour] += 120
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "flowers" / kind / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Path:
+    """A user's folder."""
+    folder = tmp_path_factory.mktemp("of a user")
+    write_files(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(own, snakemake) -> Path:
-    """The folder, after the command of the page."""
-    done = snakemake("--cores", 2, "--configfile", own / "mine.yaml", folder=own, cwd=own)
-    assert done.code == 0, done.text[-6000:]
-    return own
+def run(made_once, snakemake) -> Path:
+    """A user's folder after the command of the page."""
+
+    def make(folder: Path) -> None:
+        write_files(folder)
+        done = snakemake("--cores", 2, "--configfile", folder / "mine.yaml", folder=folder, cwd=folder)
+        assert done.code == 0, done.text[-6000:]
+
+    return made_once("the page of extending", make)
 
 
 def python(*lines: str, folder: Path, source: Path = ROOT) -> str:

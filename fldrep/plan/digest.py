@@ -4,8 +4,10 @@ Importing this module imports neither torch nor the code it digests: it reads sy
 
 import ast
 import hashlib
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from fldrep import _FACE as FACE
 from fldrep.machine.origin import PACKAGE
@@ -65,7 +67,8 @@ def _digest(modules: frozenset[str], outside: tuple[Path, ...]) -> str:
 def _imports_of_file(path: Path) -> list[str]:
     """Places of this package that a file outside of it, or a local file that it imports, takes something from."""
     trees = [tree_of(one) for one in (path, *local_files(path))]
-    imported = [place for tree in trees for places in _names_imported(tree).values() for place in places]
+    named = (place for tree in trees for places in _names_imported(tree).values() for place in places)
+    imported = [*filter(_is_place, named)]
     return imported + [place for tree in trees for place in _taken_from_face(tree)]
 
 
@@ -110,6 +113,7 @@ def imported_modules(*modules: str) -> set[str]:
     return found
 
 
+@cache
 def _path(name: str) -> Path | None:
     base = PACKAGE.joinpath(*name.split(".")[1:])
     for path in (base / "__init__.py", base.with_suffix(".py")):
@@ -119,12 +123,61 @@ def _path(name: str) -> Path | None:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    """A module without its words, and with the fields of its sections apart."""
-    path = _path(module)
+def _module(name: str) -> "_Module":
+    path = _path(name)
     if path is None:
-        raise ModuleNotFoundError(f"no module {module} in {PACKAGE}")
-    return _Bare().visit(tree_of(path))
+        raise ModuleNotFoundError(f"no module {name} in {PACKAGE}")
+    text = path.read_text(encoding="utf-8")
+    if text not in _READ:
+        _READ[text] = _Module(tree_of(path))
+    return _READ[text]
+
+
+class _Definition(NamedTuple):
+    """A statement at the top of a module: its syntax, the names in it, and those in the annotations of its fields."""
+
+    syntax: str
+    names: frozenset[str]
+    types: frozenset[str]
+    is_class: bool
+
+
+class _Module:
+    """What digesting asks of a module: without its words, and with the fields of its sections apart."""
+
+    def __init__(self, tree: ast.Module):
+        self._tree = _Bare().visit(tree)
+
+    @cached_property
+    def syntax(self) -> str:
+        return ast.dump(self._tree)
+
+    @cached_property
+    def imported(self) -> dict[str, tuple[str, ...]]:
+        """What `_names_imported` says of it."""
+        return _names_imported(self._tree)
+
+    @cached_property
+    def definitions(self) -> dict[str, tuple[_Definition, ...]]:
+        """The statements at its top that define each name."""
+        found: dict[str, tuple[_Definition, ...]] = {}
+        for node in self._tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            told = getattr(node, "told", [])
+            one = _Definition(ast.dump(node), _names(node), _names(*told), isinstance(node, ast.ClassDef))
+            for name in [node.name] if definition else _names(node, context=ast.Store):
+                found[name] = (*found.get(name, ()), one)
+        return found
+
+
+_READ: dict[str, _Module] = {}  # by text: of a package that was edited, only what was edited is read anew
+
+
+def _names(*nodes: ast.AST, context: type[ast.expr_context] = ast.expr_context) -> frozenset[str]:
+    walked = (one for node in nodes for one in ast.walk(node))
+    return frozenset(one.id for one in walked if isinstance(one, ast.Name) and isinstance(one.ctx, context))
 
 
 class _Bare(ast.NodeTransformer):
@@ -184,18 +237,13 @@ def _is_by_name(module: str) -> bool:
 @cache
 def _imports(module: str) -> tuple[str, ...]:
     """Places that a module imports by statement, anywhere in its text."""
-    return tuple(place for places in _imported_names(module).values() for place in places)
-
-
-@cache
-def _imported_names(module: str) -> dict[str, tuple[str, ...]]:
-    """The places of this package behind each name that a module imports, anywhere in its text."""
-    return _names_imported(_tree(module))
+    return tuple(place for places in _module(module).imported.values() for place in places if _is_place(place))
 
 
 def _names_imported(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    """What each name that a tree imports may be, anywhere in its text: places where this package has them."""
     found: dict[str, tuple[str, ...]] = {}
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             given = {alias.asname or alias.name: (alias.name,) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -203,8 +251,18 @@ def _names_imported(tree: ast.Module) -> dict[str, tuple[str, ...]]:
         else:
             continue
         for name, places in given.items():
-            found[name] = (*found.get(name, ()), *filter(_is_place, places))
+            found[name] = (*found.get(name, ()), *places)
     return found
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement of a tree, at any depth, with every `except` and `case`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
+        yield node
 
 
 def _places(module: str, name: str) -> tuple[str, ...]:
@@ -212,39 +270,23 @@ def _places(module: str, name: str) -> tuple[str, ...]:
     return (f"{module}:{name}",) if _is_by_name(module) else (module, f"{module}.{name}")
 
 
-@cache
-def _definitions(module: str) -> dict[str, tuple[ast.stmt, ...]]:
-    """The statements at the top of a module that define each name."""
-    found: dict[str, tuple[ast.stmt, ...]] = {}
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names = {node.name}
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        else:
-            names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-        for name in names:
-            found[name] = (*found.get(name, ()), node)
-    return found
-
-
 def _used_by(module: str, name: str) -> list[str]:
     """Places that a definition names: in its own module, or imported there. Of the types of fields only sections."""
-    known, imported = _definitions(module), _imported_names(module)
-    nodes = known.get(name, ())
-    names = {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)} or {name}
-    told = [field for node in nodes for field in getattr(node, "told", [])]
-    types = {one.id for field in told for one in ast.walk(field) if isinstance(one, ast.Name)}
-    classes = {one for one in types if any(isinstance(node, ast.ClassDef) for node in known.get(one, ()))}
-    found = [f"{module}:{one}" for one in (names | classes) & known.keys()]
-    others = [place for one in names & imported.keys() for place in imported[one]]
+    known, imported = _module(module).definitions, _module(module).imported
+    parts = known.get(name, ())
+    names = frozenset({name}).union(*(one.names for one in parts))
+    types = {one for part in parts for one in part.types if any(other.is_class for other in known.get(one, ()))}
+    found = [f"{module}:{one}" for one in (names | types) & known.keys()]
+    others = [place for one in names & imported.keys() for place in imported[one] if _is_place(place)]
     return found + [place for place in others if place.partition(":")[0] not in TOLD]
 
 
 @cache
 def _syntax(place: str) -> str:
     module, _, name = place.partition(":")
-    return "\n".join(map(ast.dump, _definitions(module).get(name, ()) if name else (_tree(module),)))
+    if not name:
+        return _module(module).syntax
+    return "\n".join(one.syntax for one in _module(module).definitions.get(name, ()))
 
 
 def words_digest(*kinds: str) -> str:

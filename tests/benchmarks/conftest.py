@@ -1,6 +1,5 @@
 """One small run of the evidence for all tests, however many processes share them."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ PLENTY_S = 900  # a machine busy with other work may be ten times slower than a 
 def evidence(*arguments: object) -> subprocess.CompletedProcess:
     """The command, as one types it."""
     command = [sys.executable, "-m", "benchmarks.gpu.evidence", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PLENTY_S + 60)
 
 
@@ -32,17 +31,13 @@ def random_images(path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory) -> Path:
-    """The folder that `run --small` wrote."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
-    folder, ended = shared / "small evidence", shared / "small evidence ended"
-    with (shared / "small evidence lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ended.exists():
-            images = random_images(shared / "images of the small evidence.safetensors")
-            done = evidence("run", folder, "--small", "--device", "cpu", "--seconds", PLENTY_S, "--images", images)
-            assert done.returncode == 0, done.stderr[-4000:]
-            ended.touch()
-    return folder
+def measured(made_once) -> Path:
+    """The folder that `run --small` wrote, beside the images that it took."""
+
+    def make(place: Path) -> None:
+        images = random_images(place / "images of the small evidence.safetensors")
+        asked = ("--small", "--device", "cpu", "--seconds", PLENTY_S, "--images", images)
+        done = evidence("run", place / "small evidence", *asked)
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    return made_once("small evidence", make) / "small evidence"

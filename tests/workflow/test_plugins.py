@@ -38,54 +38,61 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def plugged(snakemake, finished, tmp_path_factory):
+def plugged(made_once, snakemake, finished) -> Path:
     """The finished run of tiny.yaml with another defense, beside whose config lies the file that it is in."""
-    place = tmp_path_factory.mktemp("a stranger's")
-    shutil.copytree(finished.folder, place / "run")
-    (place / "sign.py").write_text(SIGN)
-    (place / "signs_of_a_stranger.py").write_text(BESIDE)
-    raw = yaml.safe_load(TINY.read_text())
-    raw["plugins"] = ["sign.py"]
-    raw["defenses"]["sign-2"] = {"method": "sign", "scale": 2.0}
-    raw["grid"][0]["defenses"].append("sign-2")
-    (place / "mine.yaml").write_text(yaml.safe_dump(raw))
-    given = ("--cores", 2, "--configfile", place / "mine.yaml")
-    done = snakemake(*given, folder=place / "run", source=finished.source)
-    assert done.code == 0, done.text[-6000:]
-    return place, done.text
+
+    def make(place: Path) -> None:
+        shutil.copytree(finished.folder, place / "run")
+        (place / "sign.py").write_text(SIGN)
+        (place / "signs_of_a_stranger.py").write_text(BESIDE)
+        raw = yaml.safe_load(TINY.read_text())
+        raw["plugins"] = ["sign.py"]
+        raw["defenses"]["sign-2"] = {"method": "sign", "scale": 2.0}
+        raw["grid"][0]["defenses"].append("sign-2")
+        (place / "mine.yaml").write_text(yaml.safe_dump(raw))
+        given = ("--cores", 2, "--configfile", place / "mine.yaml")
+        done = snakemake(*given, folder=place / "run", source=finished.source)
+        assert done.code == 0, done.text[-6000:]
+        (place / "said.txt").write_text(done.text)
+
+    return made_once("a run with a plug-in", make)
 
 
 @pytest.fixture
-def plan(snakemake, finished, plugged):
-    """What the same command makes again, after files beside the config are changed: `plan(file=(old, new))`."""
-    place, _ = plugged
+def mine(plugged, tmp_path) -> Path:
+    """A copy of the config and the plug-in, to change."""
+    for name in ("sign.py", "signs_of_a_stranger.py", "mine.yaml"):
+        shutil.copy(plugged / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(snakemake, finished, plugged, mine):
+    """What the same command makes again, once files beside the config are changed: `plan(file=(old, new))`."""
 
     def planned(config: str = "mine.yaml", **edits: tuple[str, str]):
-        before = {}
         for stem, (old, new) in edits.items():
-            path = place / f"{stem}.py"
-            before[path] = path.read_text()
-            assert old in before[path]
-            path.write_text(before[path].replace(old, new))
+            text = (plugged / f"{stem}.py").read_text()
+            assert old in text
+            (mine / f"{stem}.py").write_text(text.replace(old, new))
         try:
-            given = ("--summary", "--configfile", place / config)
-            return snakemake(*given, folder=place / "run", source=finished.source)
+            given = ("--summary", "--configfile", mine / config)
+            return snakemake(*given, folder=plugged / "run", source=finished.source)
         finally:
-            for path, text in before.items():
-                path.write_text(text)
+            for stem in edits:
+                shutil.copy(plugged / f"{stem}.py", mine / f"{stem}.py")
 
     return planned
 
 
 def test_only_what_is_new_is_run_and_its_rows_stand_beside_the_others(plugged):
-    place, said = plugged
-    ran = re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)
+    ran = re.findall(r"^(?:local)?rule (\w+):", (plugged / "said.txt").read_text(), re.MULTILINE)
     assert (ran.count("train"), ran.count("attack"), ran.count("data")) == (1, 1, 0)
-    attacks = ATTACKS.read(place / "run/results/tiny/metrics/attacks.parquet")
+    attacks = ATTACKS.read(plugged / "run/results/tiny/metrics/attacks.parquet")
     assert set(attacks.loc[attacks["defense"] == "sign-2", "method"]) == {"sign"}
-    page = (place / "run/reports/tiny/report.html").read_text()
+    page = (plugged / "run/reports/tiny/report.html").read_text()
     assert "sign-2" in page
-    assert str(place) not in page, "a plug-in's name is told, and not where it lay"
+    assert str(plugged) not in page, "a plug-in's name is told, and not where it lay"
 
 
 def test_a_change_of_the_file_or_of_one_beside_it_remakes_what_used_it_and_nothing_else(plan):
@@ -97,13 +104,13 @@ def test_a_change_of_the_file_or_of_one_beside_it_remakes_what_used_it_and_nothi
         assert set(found.jobs) == {"train", "attack", *later}
 
 
-def test_a_remark_or_another_place_remakes_nothing_but_what_names_the_config(plan, plugged, tmp_path):
+def test_a_remark_or_another_place_remakes_nothing_but_what_names_the_config(plan, mine):
     assert plan(sign=("import fldrep", "import fldrep  # a remark")).jobs == {}
-    place, _ = plugged
-    for name in ("sign.py", "signs_of_a_stranger.py", "mine.yaml"):
-        (tmp_path / name).write_text((place / name).read_text())
-    text = (tmp_path / "mine.yaml").read_text().replace("sign.py", str(tmp_path / "sign.py"))
-    (place / "moved.yaml").write_text(text)
+    (mine / "elsewhere").mkdir()
+    for name in ("sign.py", "signs_of_a_stranger.py"):
+        shutil.copy(mine / name, mine / "elsewhere")
+    text = (mine / "mine.yaml").read_text().replace("sign.py", str(mine / "elsewhere/sign.py"))
+    (mine / "moved.yaml").write_text(text)
     assert set(plan("moved.yaml").jobs) <= {"claims", "report"}, "the claims name the config"
 
 
@@ -114,12 +121,11 @@ def test_a_remark_or_another_place_remakes_nothing_but_what_names_the_config(pla
         ({"scael": 1}, "defenses.sign-2.scael: 1: unknown key"),
     ],
 )
-def test_a_wrong_key_of_a_plug_in_is_refused_by_name(snakemake, finished, plugged, keys, told):
-    place, _ = plugged
-    raw = yaml.safe_load((place / "mine.yaml").read_text())
+def test_a_wrong_key_of_a_plug_in_is_refused_by_name(snakemake, finished, plugged, mine, keys, told):
+    raw = yaml.safe_load((mine / "mine.yaml").read_text())
     raw["defenses"]["sign-2"] = {"method": "sign", **keys}
-    (place / "wrong.yaml").write_text(yaml.safe_dump(raw))
-    found = snakemake("-n", "--configfile", place / "wrong.yaml", folder=place / "run", source=finished.source)
+    (mine / "wrong.yaml").write_text(yaml.safe_dump(raw))
+    found = snakemake("-n", "--configfile", mine / "wrong.yaml", folder=plugged / "run", source=finished.source)
     assert found.code != 0
     assert told in found.text
     assert "Traceback" not in found.text
