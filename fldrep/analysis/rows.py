@@ -86,13 +86,6 @@ def metrics_of(attacks: pd.DataFrame) -> list[str]:
     return [name for name in attacks if all(f"{guess}_{name}" in attacks for guess in UNINFORMED)]
 
 
-def leads(attacks: pd.DataFrame, error: str = ERROR) -> pd.Series:
-    """How many times each target's error is below that of a grey image; 0 where the attack diverged."""
-    rows = chosen(attacks)
-    lead = rows[f"grey_{error}"] / rows[error].clip(lower=ROUNDING)
-    return lead.where(~rows["diverged"] & np.isfinite(rows["mse"]), 0.0)
-
-
 def credited(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     """The table with a column `credited`: the error, at least that of 8-bit rounding and at most that of a grey image.
 

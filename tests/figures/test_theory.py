@@ -45,7 +45,7 @@ def test_identifiability_markers_are_medians_of_the_floors(synthetic, attacked):
     floors, shares = identifiability.draw(table, attacked).axes
     styles = theme.defense_styles(table)
     for place, (name, floor) in enumerate(FLOORS.items()):
-        filled, hollow = (markers(floors, styles[name].colour, 8, hollow=one) for one in (False, True))
+        filled, hollow = (markers(floors, styles[name].colour, 8.5, hollow=one) for one in (False, True))
         if floor is None:
             assert (filled, hollow) == ([], [])
             continue
