@@ -57,7 +57,7 @@ def bounded(certificate: pd.DataFrame) -> pd.DataFrame:
 
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
     """One row a target: the restart of the smallest gradient distance, which the attacker would hand in."""
-    return attacks[attacks["is_best_restart"]]
+    return attacks[attacks["is_best_restart"].astype(bool)]
 
 
 def converged(attacks: pd.DataFrame) -> pd.DataFrame:
