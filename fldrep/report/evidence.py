@@ -85,9 +85,10 @@ def images_under(tables: Tables, rows: pd.DataFrame) -> pd.DataFrame:
     return images[images["attacks"] > 0]
 
 
-def found_text(images: pd.DataFrame) -> str:
-    """What became of the images of one cell, in words."""
-    return counts_text(cell_verdicts(images).iloc[0])
+def found_text(tables: Tables, rows: pd.DataFrame) -> str:
+    """What became of the images under the attack rows of one cell, in words."""
+    images = images_under(tables, rows)
+    return counts_text(cell_verdicts(images).iloc[0]) if len(images) else f"refused: {rows['refused'].iloc[0]}"
 
 
 def not_reached(tables: Tables, setting: pd.DataFrame, attack: str) -> str | None:
@@ -95,14 +96,14 @@ def not_reached(tables: Tables, setting: pd.DataFrame, attack: str) -> str | Non
 
     What it does not find there says nothing of a defense, least of all where the update determines the image.
     """
-    images = images_under(tables, undefended(setting, attack))
+    plain = undefended(setting, attack)
+    images = images_under(tables, plain)
     if images.empty:
         return "the undefended client was not attacked"
     if images["found"].mean() >= REACHED:
         return None
-    name = undefended(setting, attack)["attack"].iloc[0]
-    asked = f"{number(REACHED, 'share')} are asked for"
-    return f"{name} does not reach the undefended images: {found_text(images)}; {asked}"
+    words = f"{plain['attack'].iloc[0]} does not reach the undefended images: {found_text(tables, plain)}"
+    return f"{words}; {number(REACHED, 'share')} are asked for"
 
 
 def strongest_adaptive(tables: Tables, setting: pd.DataFrame, defense: str) -> str | None:

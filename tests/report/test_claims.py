@@ -150,6 +150,7 @@ def test_accuracy(made, synthetic, lost, verdict):
         ({("gs", "soteria-40"): 0.6}, NOT_REPRODUCED),
         ({("gs", "none"): 0.6}, REPRODUCED),  # what is found is found
         ({("gs", "none"): 0.6, ("gs", "soteria-40"): 0.6}, NOT_TESTABLE),
+        ({("gs", "soteria-40"): 0.6, ("gs-masked", "soteria-40"): 0.2}, REPRODUCED),  # an attack that knows does
     ],
 )
 def test_the_tolerated_rate(made, errors, verdict):

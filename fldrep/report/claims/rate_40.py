@@ -1,5 +1,7 @@
 """Attacks still reconstruct at a nominal rate of 40 %."""
 
+import pandas as pd
+
 from fldrep import registry
 from fldrep.analysis.verdicts import NOT_IDENTIFIABLE, share_of_found
 from fldrep.analysis.words import number
@@ -10,13 +12,10 @@ from fldrep.report.evidence import (
     REPRODUCED,
     Finding,
     Tables,
-    attacks_in,
     found_in,
     found_text,
     images_under,
     not_reached,
-    rows_of,
-    strongest_adaptive,
 )
 
 # The rate that attacks are said to tolerate.
@@ -31,37 +30,33 @@ TOLERATED_RATE = 0.4
     order=40,
 )
 def judge(tables: Tables) -> list[Finding]:
-    """Whether the published attack still finds half of the images at a nominal rate of 40 %, for each defense."""
+    """Whether attacks find half of the images at a nominal rate of 40 %, for each defense: all that were run on it."""
     found = []
     for where, setting in tables.settings():
-        for attack in attacks_in(setting, adaptive=False):
-            own = setting[(setting["attack"] == attack) & (setting["rate"] == TOLERATED_RATE)]
-            for defense in own["defense"].unique():
-                found.append(_tolerated_rate(tables, where, setting, attack, defense))
+        for _, rows in setting[setting["rate"] == TOLERATED_RATE].groupby("defense", sort=False):
+            found.append(_tolerated_rate(tables, where, setting, rows))
     return found
 
 
-def _tolerated_rate(tables, where, setting, attack, defense) -> Finding:
-    rows = rows_of(setting, attack, defense)
+def _tolerated_rate(tables: Tables, where: dict, setting: pd.DataFrame, rows: pd.DataFrame) -> Finding:
     images, live = images_under(tables, rows), rows["live_pruned"].median()
     share = share_of_found(images)
-    words = f"{attack}: {found_text(images)}" if share.n else f"{attack} was refused: {rows['refused'].iloc[0]}"
+    attacks = dict(list(rows.groupby("attack", sort=False)))
+    words = "; ".join(f"{name}: {found_text(tables, own)}" for name, own in attacks.items())
     words += f"; {number(live, 'share')} of the live features are pruned" if live == live else ""
-    adaptive = strongest_adaptive(tables, setting, defense)
-    if adaptive:
-        words += f"; {adaptive}: {found_text(images_under(tables, rows_of(setting, adaptive, defense)))}"
-    short = not_reached(tables, setting, attack)
+    short = [not_reached(tables, setting, attack) for attack in attacks]
     if share.n and share.median >= REACHED:
         verdict = REPRODUCED
-    elif (images["verdict"] == NOT_IDENTIFIABLE).mean() > 1 - REACHED or not short:
+    elif (images["verdict"] == NOT_IDENTIFIABLE).mean() > 1 - REACHED or None in short:
         verdict = NOT_REPRODUCED
     else:
-        verdict, words = NOT_TESTABLE, f"{words}; {short}"
+        verdict, words = NOT_TESTABLE, f"{words}; {short[0]}"
     return found_in(
         rows,
         where,
         verdict=verdict,
         measured=words,
-        quantity=f"share of images found, from {number(REACHED, 'share')} on it is tolerated; n: targets x seeds",
+        quantity=f"share of images that an attack finds, from {number(REACHED, 'share')} on it is tolerated; "
+        "n: targets x seeds",
         estimate=share,
     )
