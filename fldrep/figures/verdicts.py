@@ -59,6 +59,7 @@ def draw(attacks: pd.DataFrame, identifiability: pd.DataFrame) -> Figure:
     for ax, (key, own) in zip(panels, settings, strict=True):
         _draw_cells(ax, own)
         ax.set_title(setting_text(key))
+    panels[-1].set_xlabel("images")
     theme.legend_below(figure, _handles(cells))
     return figure
 
@@ -75,7 +76,6 @@ def _draw_cells(ax: Axes, cells: pd.DataFrame) -> None:
     ax.set_xlim(0, cells["images"].max())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(False, axis="y")
-    ax.set_xlabel("images")
 
 
 def _handles(cells: pd.DataFrame) -> list[Patch]:
