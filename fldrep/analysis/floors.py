@@ -9,8 +9,12 @@ RECOGNISED = 0.1
 
 
 def least_floor(identifiability: pd.DataFrame) -> pd.Series:
-    """The smaller floor of the two priors: what is left to the attacker whose prior fits the image better."""
-    return identifiability[["floor", "floor_spectral"]].astype(float).min(axis=1)
+    """The smaller floor of the two priors: what is left to the attacker whose prior fits the image better.
+
+    An update of rank 0 leaves all of the prior's variance, also where it has no noise to be weighed by.
+    """
+    floor = identifiability[["floor", "floor_spectral"]].astype(float).min(axis=1)
+    return floor.mask(identifiability["rank"].eq(0), identifiability["prior_std"].astype(float) ** 2)
 
 
 def times_undefended(identifiability: pd.DataFrame) -> pd.Series:

@@ -72,6 +72,15 @@ def test_what_is_found_is_found_whatever_its_floor(attacked, floors, floor):
     assert images.loc[images["found"], "found_by"].tolist() == ["gs"]
 
 
+def test_an_update_that_determines_nothing_leaves_the_whole_prior(attacked, floors):
+    table = floors({"none": 0.01, "compression-90": None})
+    nothing = table["defense"].eq("compression-90")
+    table.loc[nothing, ["rank", "reason"]] = [0, ""]
+    images = image_verdicts(attacked("compression-90"), table.assign(prior_std=2.0))
+    assert of(images, "compression-90") == [verdicts.NOT_IDENTIFIABLE] * 4
+    assert images.loc[images["defense"] == "compression-90", "floor"].tolist() == [4.0] * 4
+
+
 def test_the_undefended_client_is_credited_with_nothing(attacked, floors):
     assert of(image_verdicts(attacked("none"), floors({"none": 0.5})), "none") == [verdicts.NOT_EVEN_UNDEFENDED] * 4
 
