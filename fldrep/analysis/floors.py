@@ -9,15 +9,22 @@ RECOGNISED = 0.1
 
 
 def least_floor(identifiability: pd.DataFrame) -> pd.Series:
-    """The smaller floor of the two priors: what is left to the attacker whose prior fits the image better."""
-    return identifiability[["floor", "floor_spectral"]].min(axis=1)
+    """The smaller floor of the two priors: what is left to the attacker whose prior fits the image better.
+
+    An update of rank 0 leaves all of the prior's variance, also where it has no noise to be weighed by.
+    """
+    floor = identifiability[["floor", "floor_spectral"]].astype(float).min(axis=1)
+    return floor.mask(identifiability["rank"].eq(0), identifiability["prior_std"].astype(float) ** 2)
 
 
 def times_undefended(identifiability: pd.DataFrame) -> pd.Series:
-    """Floor over that of the same target sent without a defense; NaN where one of the two is missing."""
-    same = [*SETTING, *PAIR]
-    plain = identifiability[identifiability["method"] == "none"].drop_duplicates(same).set_index(same)["floor"]
-    return identifiability["floor"] / plain.reindex(pd.MultiIndex.from_frame(identifiability[same])).to_numpy()
+    """Least floor over that of the same target sent without a defense; NaN where one of the two is missing.
+
+    Both are the least of the two priors, as the verdicts compare them: an attacker may choose the prior in both cases.
+    """
+    same, floor = [*SETTING, *PAIR], least_floor(identifiability)
+    plain = identifiability.assign(_floor=floor)[identifiability["method"] == "none"].drop_duplicates(same)
+    return floor / plain.set_index(same)["_floor"].reindex(pd.MultiIndex.from_frame(identifiability[same])).to_numpy()
 
 
 def one_an_update(identifiability: pd.DataFrame) -> pd.DataFrame:

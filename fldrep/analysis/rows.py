@@ -57,7 +57,7 @@ def bounded(certificate: pd.DataFrame) -> pd.DataFrame:
 
 def chosen(attacks: pd.DataFrame) -> pd.DataFrame:
     """One row a target: the restart of the smallest gradient distance, which the attacker would hand in."""
-    return attacks[attacks["is_best_restart"]]
+    return attacks[attacks["is_best_restart"].astype(bool)]
 
 
 def converged(attacks: pd.DataFrame) -> pd.DataFrame:
@@ -84,13 +84,6 @@ def paired_differences(rows: pd.DataFrame, reference: pd.DataFrame, column: str 
 def metrics_of(attacks: pd.DataFrame) -> list[str]:
     """The metrics of an attack table: its columns that stand beside their values for the uninformed images."""
     return [name for name in attacks if all(f"{guess}_{name}" in attacks for guess in UNINFORMED)]
-
-
-def leads(attacks: pd.DataFrame, error: str = ERROR) -> pd.Series:
-    """How many times each target's error is below that of a grey image; 0 where the attack diverged."""
-    rows = chosen(attacks)
-    lead = rows[f"grey_{error}"] / rows[error].clip(lower=ROUNDING)
-    return lead.where(~rows["diverged"] & np.isfinite(rows["mse"]), 0.0)
 
 
 def credited(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:

@@ -54,8 +54,16 @@ def styles_text(methods: Iterable[str]) -> str:
 
 def styles_in(frame: pd.DataFrame) -> Mapping[str, MethodStyle]:
     """The styles that a table carries; of other methods those known here."""
-    carried = json.loads(frame.attrs.get("styles", "{}"))
-    return _Styles({method: MethodStyle(**words) for method, words in carried.items()})
+    return _Styles({method: MethodStyle(**words) for method, words in _carried(frame).items()})
+
+
+def carried_by(*frames: pd.DataFrame) -> str:
+    """The styles that several tables carry, as one made of them carries them; the last table's count."""
+    return json.dumps({method: words for frame in frames for method, words in _carried(frame).items()})
+
+
+def _carried(frame: pd.DataFrame) -> dict[str, dict]:
+    return json.loads(frame.attrs.get("styles", "{}"))
 
 
 class _Styles(dict[str, MethodStyle]):

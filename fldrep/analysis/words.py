@@ -56,21 +56,23 @@ def nominal_text(rate: float | None, std: float | None) -> str:
     return "–" if pd.isna(std) else f"std {std:g}"
 
 
-def interval_text(median: float, low: float, high: float, sign: str = "") -> str:
-    """A median with its interval, where there is one.
+def interval_text(median: float, low: float, high: float, sign: str = "", kind: str = "") -> str:
+    """A median with its interval, where there is one; kind: as of `number`.
 
     >>> interval_text(1.0, 0.5, 2.0), interval_text(1.0, float("nan"), float("nan"))
     ('1.00 [0.500, 2.00]', '1.00')
     """
-    middle = number(median, sign=sign)
-    return middle if pd.isna(low) else f"{middle} [{number(low)}, {number(high)}]"
+    middle = number(median, kind, sign)
+    return middle if pd.isna(low) else f"{middle} [{number(low, kind)}, {number(high, kind)}]"
 
 
-def estimate_text(estimate: Estimate, sign: str = "") -> str:
+def estimate_text(estimate: Estimate, sign: str = "", kind: str = "") -> str:
     """A median, mean or share with its interval, where there is one.
 
     >>> estimate_text(Estimate(8, 1.0, 0.5, 2.0)), estimate_text(Estimate(3, 1.0), "+")
     ('1.00 [0.500, 2.00]', '+1.00')
+    >>> estimate_text(Estimate(8, 0.5, 0.2, 0.8), kind="share")
+    '50 % [20 %, 80 %]'
     """
     low, high = (float("nan") if end is None else end for end in (estimate.low, estimate.high))
-    return interval_text(estimate.median, low, high, sign)
+    return interval_text(estimate.median, low, high, sign, kind)

@@ -32,7 +32,7 @@ class IdentifiabilitySettings(Section):
     """What an update determines of its images, whatever attacks it."""
 
     prior_std: float = option(
-        1.0, "standard deviation of a pixel before anything is sent", unit="network's input", gt=0
+        1.0, "standard deviation of a pixel before anything is sent", unit="data set's deviation", gt=0
     )
     method: Literal["auto", "exact", "sketch"] = option(
         "auto", "the Jacobian as it is, or its rows mixed at random; `auto` mixes what takes more than 6 GiB"

@@ -11,15 +11,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, Symmetric
 from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, mean_interval
 from fldrep.analysis.rows import LEAST_FLOOR
-from fldrep.analysis.styles import OTHER
+from fldrep.analysis.styles import OTHER, style_of
 from fldrep.figures import theme
 
 PANEL = ["dataset", "partition"]
 FEW_STEPS = 20  # fewer steps than these are shown side by side
 RUN = ["seed", "repetition"]
 MASK_COLOURS = {
-    "none": theme.INK,
-    "soteria": theme.COLOURS[0],
+    "none": style_of("none").colour,
+    "soteria": style_of("soteria").colour,
     "random": theme.COLOURS[3],
 }
 BEFORE = {"color": theme.GREY, "linestyle": "-.", "linewidth": 1.2}

@@ -1,6 +1,5 @@
 """What each defense takes away from what an update determines of its images, and what attacks made of the rest."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +8,6 @@ from matplotlib.patches import Patch
 
 from fldrep import registry
 from fldrep.analysis.floors import RECOGNISED, one_an_update
-from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.analysis.rows import SETTING, converged
 from fldrep.analysis.words import number, setting_text
 from fldrep.figures import theme
@@ -81,8 +79,8 @@ def _draw_floors(
         if own.empty:
             _say_why_not(ax, height, rows[rows["defense"] == name])
             continue
-        _draw_estimate(ax, own["floor_spectral"], height, style, style.hollow)
-        _draw_estimate(ax, own["floor"], height, style, style.point)
+        theme.estimate_line(ax, own["floor_spectral"], height, style, hollow=True)
+        theme.estimate_line(ax, own["floor"], height, style)
         if name in found:
             ax.plot(found[name], height, **ATTACK, color=style.colour, zorder=3)
     plain = ranked.loc[ranked["method"] == "none", "floor"]
@@ -103,18 +101,6 @@ def _say_why_not(ax: Axes, height: int, rows: pd.DataFrame) -> None:
     reason = rows["reason"].iloc[0]
     reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
     ax.text(0.01, height, reason, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=theme.GREY)
-
-
-def _draw_estimate(ax: Axes, values: pd.Series, height: int, style: theme.Style, marker: dict) -> None:
-    """Every value as a point, the median as a marker, and its interval where there are enough values."""
-    values = values.dropna()
-    if values.empty:
-        return
-    estimate = median_interval(values)
-    ax.plot(values, np.full(len(values), height), ".", color=style.colour, alpha=0.35, markersize=4)
-    if estimate.n >= LEAST_FOR_INTERVAL:
-        ax.hlines(height, estimate.low, estimate.high, color=style.colour, linewidth=2.2)
-    ax.plot(estimate.median, height, **marker, markersize=8, zorder=3)
 
 
 def _draw_shares(ax: Axes, rows: pd.DataFrame, names: list[str], styles: dict[str, theme.Style]) -> None:

@@ -1,6 +1,5 @@
 """What is left of each defense when the attack knows of it."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +7,6 @@ from matplotlib.lines import Line2D
 
 from fldrep import registry
 from fldrep.analysis.families import family, is_adaptive, naive_counterpart
-from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, median_interval
 from fldrep.analysis.rows import ERROR, ERROR_NAMES, PAIR, SETTING, chosen, converged, paired_differences
 from fldrep.analysis.words import setting_text
 from fldrep.figures import theme
@@ -84,7 +82,7 @@ def _draw_errors(
         _join_targets(ax, rows, lines, styles[name], error)
     for line in compared.itertuples():
         cell = _cell(rows, line)
-        _draw_estimate(ax, converged(cell)[error], line.Index, styles[line.defense])
+        theme.estimate_line(ax, converged(cell)[error], line.Index, styles[line.defense])
         theme.note_beside(ax, line.Index, count_text(len(chosen(cell)), len(converged(cell))))
     plain = converged(shown[shown["method"] == "none"])[error]
     if len(plain):
@@ -110,7 +108,7 @@ def _draw_differences(
         if line.naive:
             naive = rows[(rows["defense"] == line.defense) & (rows["attack"] == line.naive)]
             differences = paired_differences(_cell(rows, line), naive, error)
-            _draw_estimate(ax, differences, line.Index, styles[line.defense])
+            theme.estimate_line(ax, differences, line.Index, styles[line.defense])
             theme.note_beside(ax, line.Index, f"n = {len(differences)}")
         elif line.defense not in adapted and line.defense != "none":
             theme.note_beside(ax, line.Index, "no adaptive attack")
@@ -119,17 +117,6 @@ def _draw_differences(
     ax.tick_params(labelleft=False)
     ax.grid(False, axis="y")
     ax.set_xlabel("paired difference to the naive attack;\nleft: the adaptive attack sees more")
-
-
-def _draw_estimate(ax: Axes, values: pd.Series, height: int, style: theme.Style) -> None:
-    """Every value as a point, the median as a marker, and its interval where there are enough values."""
-    if values.empty:
-        return
-    estimate = median_interval(values)
-    ax.plot(values, np.full(len(values), height), ".", color=style.colour, alpha=0.45, markersize=4.5)
-    if estimate.n >= LEAST_FOR_INTERVAL:
-        ax.hlines(height, estimate.low, estimate.high, color=style.colour, linewidth=2.2)
-    ax.plot(estimate.median, height, **style.point, markersize=8.5, zorder=3)
 
 
 def count_text(targets: int, usable: int) -> str:

@@ -31,7 +31,8 @@ ACCURACY = ["dataset", "model", "partition", "defense"]
     "not trained the defenses stand side by side instead. In the shaded region the attacker is no better than one who "
     "answers with a grey image or the mean image of the class, so no defense is credited beyond its edge. Diverged "
     "attacks are left out of the median and make its marker hollow, since a diverged attack is not a protected "
-    "client; how many they are stands above the panel.",
+    "client; how many they are stands above the panel. A large error says that this attack does not find the image, "
+    "not that the update hides it: the verdicts tell the two apart.",
     reads=("attacks", "training"),
     needs=(),
     order=10,

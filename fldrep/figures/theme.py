@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from fldrep.analysis.intervals import Estimate
+from fldrep.analysis.intervals import Estimate, median_interval
 from fldrep.analysis.rows import defenses_in_order
 from fldrep.analysis.styles import styles_in
 from fldrep.analysis.uninformed import UNINFORMED
@@ -203,6 +203,18 @@ def uninformed_handles(lines_of: Mapping[str, tuple[str, str]] = LINE_OF) -> lis
         for name, dashes in lines_of.values()
     ]
     return [*lines, Patch(color="#000000", alpha=0.1, linewidth=0, label="no better than knowing nothing")]
+
+
+def estimate_line(ax: Axes, values: pd.Series, height: float, style: Style, hollow: bool = False) -> None:
+    """On one level: every value as a point, the median as a marker, and its interval where it has one."""
+    values = values.dropna()
+    if values.empty:
+        return
+    estimate = median_interval(values)
+    ax.plot(values, np.full(len(values), height), ".", color=style.colour, alpha=0.4, markersize=4.5)
+    if estimate.low is not None:
+        ax.hlines(height, estimate.low, estimate.high, color=style.colour, linewidth=2.2)
+    ax.plot(estimate.median, height, **(style.hollow if hollow else style.point), markersize=8.5, zorder=3)
 
 
 def join_estimates(

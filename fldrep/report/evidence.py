@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from fldrep.analysis.families import is_adaptive, undefended
-from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, median_interval
-from fldrep.analysis.rows import CELL, SETTING, converged, credited, last_rounds, leads
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate
+from fldrep.analysis.rows import CELL, SETTING, converged, credited, last_rounds
+from fldrep.analysis.verdicts import cell_verdicts, counts_text, image_verdicts
 from fldrep.analysis.words import estimate_text, number
 from fldrep.config.whole import Config
 from fldrep.tables.claims import VERDICTS
 
-REPRODUCED, ONLY_NON_ADAPTIVE, NOT_REPRODUCED, TOO_WEAK, NOT_TESTABLE = VERDICTS
+REPRODUCED, ONLY_NON_ADAPTIVE, NOT_REPRODUCED, NOT_TESTABLE = VERDICTS
 
-# Below twice the grey image's precision an undefended "reconstruction" is hardly more than a guess at the colours, and
-# what a defense adds to its error tells nothing about reconstructions.
-LEAD = 2.0
+# A median of errors tells of reconstructions where at least half of the undefended ones are: else the attack is what is
+# short, and what a defense adds to its errors tells nothing of images.
+REACHED = 0.5
+NO_ADAPTIVE = "no attack that knows of the defense and finds undefended images was run"
 
 
 # "Equal accuracy" and "no accuracy lost": within one point, about what two seeds of one run differ by.
@@ -77,32 +79,40 @@ def rows_of(setting: pd.DataFrame, attack: str, defense: str) -> pd.DataFrame:
     return setting[(setting["attack"] == attack) & (setting["defense"] == defense)]
 
 
-def lead_over_grey(rows: pd.DataFrame) -> Estimate:
-    """Median over targets of the grey image's error over the attack's, 0 where the attack diverged."""
-    return median_interval(leads(rows))
+def images_under(tables: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    """What became of the images that some attack rows are of, by `analysis.verdicts`."""
+    images = image_verdicts(rows, tables["identifiability"])
+    return images[images["attacks"] > 0]
 
 
-def too_weak(setting: pd.DataFrame, attack: str) -> str | None:
-    """Why an attack cannot judge a defense in a setting, None if it can: undefended, it must beat grey by `LEAD`."""
-    rows = undefended(setting, attack)
-    if rows.empty:
+def found_text(tables: Tables, rows: pd.DataFrame) -> str:
+    """What became of the images under the attack rows of one cell, in words."""
+    images = images_under(tables, rows)
+    return counts_text(cell_verdicts(images).iloc[0]) if len(images) else f"refused: {rows['refused'].iloc[0]}"
+
+
+def not_reached(tables: Tables, setting: pd.DataFrame, attack: str) -> str | None:
+    """Why errors under an attack judge no defense in a setting; None where it finds enough undefended images.
+
+    What it does not find there says nothing of a defense, least of all where the update determines the image.
+    """
+    plain = undefended(setting, attack)
+    images = images_under(tables, plain)
+    if images.empty:
         return "the undefended client was not attacked"
-    lead = lead_over_grey(rows)
-    if lead.median >= LEAD:
+    if images["found"].mean() >= REACHED:
         return None
-    return (
-        f"undefended, {rows['attack'].iloc[0]} is {times_text(lead)} as precise as a grey image "
-        f"(n = {lead.n}); {LEAD:g} times are asked for"
-    )
+    words = f"{plain['attack'].iloc[0]} does not reach the undefended images: {found_text(tables, plain)}"
+    return f"{words}; {number(REACHED, 'share')} are asked for"
 
 
-def strongest_adaptive(setting: pd.DataFrame, defense: str) -> str | None:
-    """The able adaptive attack with the least median error on a defense; None where none was run, or none is able.
+def strongest_adaptive(tables: Tables, setting: pd.DataFrame, defense: str) -> str | None:
+    """The adaptive attack with the least median error on a defense, of those that find undefended images; or None.
 
     A defense is judged by the worst that was tried; which attack that is, is one choice for all targets of the cell.
     """
     own = setting[setting["defense"] == defense]
-    able = [attack for attack in attacks_in(own, adaptive=True) if too_weak(setting, attack) is None]
+    able = [attack for attack in attacks_in(own, adaptive=True) if not_reached(tables, setting, attack) is None]
     errors = {attack: converged(rows_of(own, attack, defense))["credited"].median() for attack in able}
     errors = {attack: error for attack, error in errors.items() if error == error}
     return min(errors, key=errors.get) if errors else None

@@ -14,6 +14,7 @@ from fldrep.analysis.words import number
 from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
+from fldrep.report.cells import MEANINGS, verdicts_for_reading
 from fldrep.report.html import rendered
 from fldrep.report.record import Record, digest, write_record
 from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
@@ -74,6 +75,8 @@ def page_text(
         "report.html.j2",
         name=config["name"],
         summary=summary(attacks, training),
+        verdicts=verdicts_for_reading(tables),
+        meanings_of_verdicts=MEANINGS,
         claims=claims_for_reading(claims),
         figures=figures,
         least=LEAST_FOR_INTERVAL,

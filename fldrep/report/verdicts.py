@@ -17,7 +17,7 @@ from fldrep.tables.claims import CLAIMS, VERDICTS
 from fldrep.tables.final import FINAL
 
 # How the page marks each verdict.
-KINDS = dict(zip(VERDICTS, ("yes", "partly", "no", "unclear", "unclear"), strict=True))
+KINDS = dict(zip(VERDICTS, ("yes", "partly", "no", "unclear"), strict=True))
 
 
 def claims_table(tables: Tables, command: str) -> pd.DataFrame:

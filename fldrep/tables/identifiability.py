@@ -10,7 +10,7 @@ from fldrep.analysis.words import TextTable, estimate_text, number, setting_text
 from fldrep.tables.columns import CODE, LOOKED_AT, RUN
 from fldrep.tables.table import Column, Table
 
-SQUARES = "squared units of the network's input"
+SQUARES = "data set std squared"
 SINGULAR = "gradient entries a unit of the network's input"
 
 IDENTIFIABILITY = Table(
@@ -36,7 +36,7 @@ IDENTIFIABILITY = Table(
         Column("floor_spectral", "float", "the same with a prior of natural images, 1/f", SQUARES, null=True),
         Column("threshold", "float", "singular values count from this share of the largest on", null=True),
         Column("jacobian", "str", "exact, or sketch: its rows mixed at random; empty where there is none"),
-        Column("prior_std", "float", "standard deviation of a pixel before anything is sent", "network's input"),
+        Column("prior_std", "float", "standard deviation of a pixel before anything is sent", "data set std"),
         Column("reason", "str", "why there is no rank; empty where there is one"),
         CODE,
     ),
@@ -56,7 +56,10 @@ HEADS = [
     ),
     ("floor", "mean squared error that noise and rounding leave beside a white prior: median [interval]"),
     ("floor, 1/f", "the same with the spectrum of natural images as prior: median [interval]"),
-    ("times undefended", "floor / floor of the same image sent without a defense: median [interval]"),
+    (
+        "times undefended",
+        "floor / floor of the same image sent without a defense, the least of both priors: median [interval]",
+    ),
     ("why not", "why there is no rank"),
 ]
 
@@ -66,7 +69,7 @@ HEADS = [
     title="What updates determine",
     note="The Jacobian of what is sent, as the public mask leaves it, by the pixels: how much of the image the update "
     "determines to first order, and the error that is left to an attacker who knows nothing else but the prior, in "
-    "squared units of the network's input. No attack is run: one that ends far above the floor fell short of what was "
+    "units of the data set's variance. No attack is run: one that ends far above the floor fell short of what was "
     "there.",
     order=5,
 )

@@ -12,7 +12,7 @@ def assert_whole():
 
     def check(figure):
         assert figure.axes or figure.texts
-        assert all(ax.lines or ax.images or ax.collections for ax in figure.axes)
+        assert all(ax.lines or ax.images or ax.collections or ax.containers for ax in figure.axes)
         panels, others = boxes_of(figure)
         for box in (*panels, *others):
             assert min(box.x0, box.y0, figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) > -1, box

@@ -79,9 +79,19 @@ def test_every_figure_is_whole(synthetic, assert_whole, name, case):
     assert_whole(figure)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_verdicts_by_attacks_alone_are_whole(synthetic, assert_whole, case):
+    attacks, *_ = tables_of(synthetic, **CASES[case])
+    before = attacks.copy(deep=True)
+    assert_whole(
+        drawn("verdicts", attacks=attacks, identifiability=pd.DataFrame(columns=ANALYSES["identifiability"].names))
+    )
+    pd.testing.assert_frame_equal(attacks, before)
+
+
 def test_a_config_draws_what_it_has_data_for():
     folder = Path(__file__).parents[2] / "config"
-    everywhere = ["privacy_utility", "reconstructions", "accuracy_by_round", "naive_vs_adaptive"]
+    everywhere = ["verdicts", "privacy_utility", "reconstructions", "accuracy_by_round", "naive_vs_adaptive"]
     assert figures_of(read_config(folder / "demo.yaml")) == [*everywhere, "identifiability"]
     assert figures_of(read_config(folder / "photo.yaml")) == [*everywhere, "photo"]
     tiny = read_config(Path(__file__).parents[1] / "workflow" / "tiny.yaml")
@@ -101,7 +111,7 @@ def test_a_config_says_what_figures_may_need():
 
 
 def test_each_figure_is_a_file_that_says_its_title_and_caption_without_being_imported():
-    assert list(FIGURES)[:2] == ["privacy_utility", "reconstructions"]
+    assert list(FIGURES)[:3] == ["verdicts", "privacy_utility", "reconstructions"]
     inputs = {*FINAL, "gallery"}
     for name, figure in FIGURES.items():
         assert figure.module == f"fldrep.figures.{name}"

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 
-from fldrep.figures import certificate, convergence, identifiability, leakage, theme
+from fldrep.analysis.verdicts import cell_verdicts, counts_text, image_verdicts
+from fldrep.figures import certificate, convergence, identifiability, leakage, theme, verdicts
 from fldrep.tables.attacks import ATTACKS
 
 CORRELATION = {1: 1.0, 4: 0.8, 32: 0.6}
@@ -45,7 +47,7 @@ def test_identifiability_markers_are_medians_of_the_floors(synthetic, attacked):
     floors, shares = identifiability.draw(table, attacked).axes
     styles = theme.defense_styles(table)
     for place, (name, floor) in enumerate(FLOORS.items()):
-        filled, hollow = (markers(floors, styles[name].colour, 8, hollow=one) for one in (False, True))
+        filled, hollow = (markers(floors, styles[name].colour, 8.5, hollow=one) for one in (False, True))
         if floor is None:
             assert (filled, hollow) == ([], [])
             continue
@@ -64,6 +66,32 @@ def test_identifiability_shows_the_nearest_attack_beside_the_floor(synthetic, at
     assert shown == [(least[name], place) for place, name in enumerate(FLOORS) if FLOORS[name]]
     other = identifiability.draw(synthetic.identifiability_table(FLOORS, rounds=(5,)), attacked).axes[0]
     assert not [one for one in other.lines if one.get_marker() == "|"], "attacks of another round"
+
+
+# ---- verdicts
+
+
+def test_bars_of_verdicts_are_the_counts_of_their_cells(synthetic, attacked):
+    table = synthetic.identifiability_table(FLOORS, targets=3)
+    (ax,) = verdicts.draw(attacked, table).axes
+    cells = cell_verdicts(image_verdicts(attacked, table))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == cells["defense"].tolist()
+    assert [text.get_text() for text in ax.texts] == [counts_text(cell) for _, cell in cells.iterrows()]
+    shown = [(bar.get_facecolor()[:3], round(bar.get_width())) for bar in ax.patches if bar.get_width()]
+    counts = [(verdicts.COLOURS[name], cell[name]) for _, cell in cells.iterrows() for name in verdicts.COLOURS]
+    assert shown == [(to_rgb(colour), count) for colour, count in counts if count]
+    assert sum(count for _, count in shown) == 3 * len(cells)
+
+
+def test_every_setting_that_either_table_has_is_a_panel_of_verdicts(synthetic, attacked, assert_whole):
+    table = synthetic.identifiability_table(FLOORS, rounds=(5,))
+    figure = verdicts.draw(attacked, table)
+    assert_whole(figure)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["mnist · lenet · iid · round 0", "mnist · lenet · iid · round 5"]
+    nothing = verdicts.draw(attacked[:0], table[:0])
+    assert not nothing.axes
+    assert_whole(nothing)
 
 
 # ---- leakage

@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from fldrep import registry
+from fldrep.analysis.rows import credited
 from fldrep.config.reading import parse_config
 from fldrep.report import evidence, verdicts
 from fldrep.report.claims.inverse_rule import rule_pairs
-from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, TOO_WEAK, Tables
+from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, Tables
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS, VERDICTS
 from fldrep.tables.final import FINAL
@@ -42,7 +43,10 @@ SETTING = (("mnist", "lenet", "iid", 0),)
 
 @pytest.fixture
 def made(synthetic):
-    """Tables with given errors, in multiples of grey's, for each (attack, defense); others from the synthetic ones."""
+    """Tables with given errors, in multiples of grey's, for each (attack, defense); others from the synthetic ones.
+
+    An image is found up to half of grey's error.
+    """
 
     def make(errors=None, targets=8, **tables):
         attacks = pd.DataFrame(columns=ATTACKS.names)
@@ -52,6 +56,7 @@ def made(synthetic):
             levels = pd.Series([errors.get(cell) for cell in zip(table["attack"], table["defense"], strict=True)])
             table["mse_pixel"] = GREY * levels.astype(float) * (1 + 0.01 * table["target"])
             table["mse"], table["grey_mse_pixel"], table["grey_mse"] = table["mse_pixel"] * 12, GREY, GREY * 12
+            table["recovered"], table["ssim"] = levels.le(0.5), levels.le(0.5) * 0.8
             attacks = table[levels.notna()].reset_index(drop=True)
         empty = {name: pd.DataFrame(columns=table.names) for name, table in FINAL.items()}
         return Tables(CONFIG, {**empty, "attacks": attacks, **tables})
@@ -86,7 +91,7 @@ STRONG = {("gs", "none"): 0.0005, ("gs", "gaussian-2"): 0.001, ("gs", "soteria-8
         ({("gs-masked", "soteria-80"): 0.01}, ONLY_NON_ADAPTIVE),
         ({("gs", "gaussian-2"): 0.01}, NOT_REPRODUCED),  # 50 times
         ({("gs", "soteria-80"): 500.0, ("gs", "gaussian-2"): 0.01}, NOT_REPRODUCED),  # beyond grey is not credited
-        ({("gs", "none"): 0.6}, TOO_WEAK),
+        ({("gs", "none"): 0.6}, NOT_TESTABLE),
     ],
 )
 def test_the_ratio(made, synthetic, errors, verdict):
@@ -140,11 +145,25 @@ def test_accuracy(made, synthetic, lost, verdict):
 
 @pytest.mark.parametrize(
     ("errors", "verdict"),
-    [({}, REPRODUCED), ({("gs", "soteria-40"): 0.6}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, TOO_WEAK)],
+    [
+        ({}, REPRODUCED),
+        ({("gs", "soteria-40"): 0.6}, NOT_REPRODUCED),
+        ({("gs", "none"): 0.6}, REPRODUCED),  # what is found is found
+        ({("gs", "none"): 0.6, ("gs", "soteria-40"): 0.6}, NOT_TESTABLE),
+        ({("gs", "soteria-40"): 0.6, ("gs-masked", "soteria-40"): 0.2}, REPRODUCED),  # an attack that knows does
+    ],
 )
 def test_the_tolerated_rate(made, errors, verdict):
     (found,) = judged("rate-40", made({("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4} | errors))
     assert found.verdict == verdict
+    assert found.estimate.median == (verdict == REPRODUCED)
+
+
+def test_a_rate_that_leaves_nothing_to_find_is_not_tolerated(made, synthetic):
+    floors = synthetic.identifiability_table({"none": 0.01, "soteria-40": 5.0})
+    (found,) = judged("rate-40", made({("gs", "none"): 0.6, ("gs", "soteria-40"): 0.6}, identifiability=floors))
+    assert found.verdict == NOT_REPRODUCED
+    assert "gs: found 0 of 8; 8 not identifiable" in found.measured
 
 
 RULES = {("gs", "none"): 0.1, ("gs", "soteria-40"): 0.4, ("gs", "soteria-80"): 0.6}
@@ -159,7 +178,7 @@ KNOWING = {("gs-masked", "soteria-40"): 0.2, ("gs-masked", "soteria-80"): 0.3}
         (KNOWING | {("gs-masked", "soteria-80"): 0.1}, ONLY_NON_ADAPTIVE),
         ({("gs", "soteria-80"): 0.3}, NOT_REPRODUCED),
         ({("gs", "soteria-40"): 2.0, ("gs", "soteria-80"): 3.0}, NOT_REPRODUCED),  # both worse than grey
-        ({("gs", "none"): 0.6}, TOO_WEAK),
+        ({("gs", "none"): 0.6}, NOT_TESTABLE),
     ],
 )
 def test_the_inverse_rule(made, errors, verdict):
@@ -182,7 +201,7 @@ def test_rules_are_compared_only_where_all_else_is_equal(made):
         ({}, REPRODUCED),
         ({("gs-masked", "soteria-80"): 0.7}, NOT_REPRODUCED),
         ({("gs", "soteria-80"): 0.05}, NOT_TESTABLE),  # nothing gained, nothing to take back
-        ({("gs", "none"): 0.6}, TOO_WEAK),
+        ({("gs", "none"): 0.6}, NOT_TESTABLE),
     ],
 )
 def test_adaptive_attacks(made, errors, verdict):
@@ -220,7 +239,7 @@ def test_divergence(made, lost, verdict):
 
 @pytest.mark.parametrize(
     ("errors", "verdict"),
-    [({}, REPRODUCED), ({("gs", "soteria-80"): 0.9}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, TOO_WEAK)],
+    [({}, REPRODUCED), ({("gs", "soteria-80"): 0.9}, NOT_REPRODUCED), ({("gs", "none"): 0.6}, NOT_TESTABLE)],
 )
 def test_worse_than_grey(made, errors, verdict):
     levels = {("gs", "none"): 0.1, ("gs", "soteria-80"): 1.5, ("gs", "compression-60"): 0.4} | errors
@@ -235,7 +254,8 @@ def test_worse_than_grey(made, errors, verdict):
     [
         ({1: 1.0, 32: 0.99}, 0.9, REPRODUCED),
         ({1: 1.0, 32: 0.9}, 0.8, NOT_REPRODUCED),
-        ({1: 1.0, 32: 0.99}, 0.995, TOO_WEAK),
+        ({1: 1.0, 32: 0.99}, 0.995, NOT_TESTABLE),
+        ({1: 1.0, 32: 0.9}, 0.995, NOT_REPRODUCED),
     ],
 )
 def test_leakage(made, synthetic, correlation, public, verdict):
@@ -250,23 +270,56 @@ def test_leakage(made, synthetic, correlation, public, verdict):
 
 
 @pytest.mark.parametrize(
-    ("floors", "targets", "verdict"),
+    ("floors", "errors", "targets", "verdict", "words"),
     [
-        ({"none": 0.01, "soteria-80": 0.011}, 8, NOT_REPRODUCED),
-        ({"none": 0.01, "compression-90": 2.0}, 8, REPRODUCED),
-        ({"none": 0.01, "compression-90": 2.0}, 7, NOT_TESTABLE),
-        ({"none": 1.5, "compression-90": 2.0}, 8, NOT_REPRODUCED),  # not known without a defense either
-        ({"none": 1e-12, "compression-90": 0.5}, 8, NOT_REPRODUCED),  # recognised with a prior of 1/f
-        ({"none": 0.01, "laplace-2": None}, 8, NOT_TESTABLE),
-        ({"compression-90": 0.5}, 8, NOT_TESTABLE),
+        ({"none": 0.01, "soteria-80": 0.011}, {}, 8, NOT_REPRODUCED, "identifiable, not attacked"),
+        ({"none": 0.01, "compression-90": 2.0}, {}, 8, REPRODUCED, "not identifiable: 8 not identifiable"),
+        ({"none": 0.01, "compression-90": 2.0}, {}, 7, NOT_TESTABLE, "7 images with a floor; 8 are asked for"),
+        ({"none": 1.5, "compression-90": 2.0}, {}, 8, NOT_TESTABLE, "not identifiable even undefended"),
+        ({"none": 1e-12, "compression-90": 0.5}, {}, 8, NOT_REPRODUCED, "not attacked"),  # by a prior of 1/f
+        ({"none": 0.01, "laplace-2": None}, {}, 8, NOT_TESTABLE, "neither attacked nor looked at"),
+        ({"compression-90": 2.0}, {}, 8, NOT_TESTABLE, "no floor of the same image undefended"),
+        (
+            {"none": 0.01, "soteria-80": 0.011},
+            {("gs", "soteria-80"): 0.9},
+            8,
+            NOT_REPRODUCED,
+            "identifiable, not found by our attacks: found 0 of 8; 8 identifiable, not found; the floor is 1.10 times",
+        ),
+        (
+            {"none": 0.01, "soteria-80": 2.0},
+            {("gs", "soteria-80"): 0.9, ("gs-masked", "soteria-80"): 0.2},
+            8,
+            NOT_REPRODUCED,
+            "identifiable and found: found 8 of 8; found by gs-masked",
+        ),
+        (
+            {},
+            {("gs", "soteria-80"): 0.9},
+            8,
+            NOT_TESTABLE,
+            "not found by our attacks: found 0 of 8; ident",
+        ),
+        ({}, {("gs", "soteria-80"): 0.2}, 1, NOT_REPRODUCED, "found by our attacks: found 1 of 1; found by gs; ident"),
+        (
+            {"none": 0.01, "gaussian-2": None},
+            {("gs", "gaussian-2"): 0.9},
+            8,
+            NOT_TESTABLE,
+            "not found by our attacks: found 0 of 8; rounded",
+        ),
     ],
 )
-def test_what_is_removed_is_gone(made, synthetic, floors, targets, verdict):
-    (found,) = judged("identifiability", made(identifiability=synthetic.identifiability_table(floors, targets)))
+def test_what_is_removed_is_gone(made, synthetic, floors, errors, targets, verdict, words):
+    looked = {"identifiability": synthetic.identifiability_table(floors, targets)} if floors else {}
+    (found,) = judged("identifiability", made(errors, targets, **looked))
     assert found.verdict == verdict
-    if verdict in (REPRODUCED, NOT_REPRODUCED):
-        ratio = next(floor for name, floor in floors.items() if name != "none") / floors["none"]
-        assert (found.estimate.n, found.estimate.median) == (8, pytest.approx(ratio))
+    assert words in found.measured
+    floor = next((floor for name, floor in floors.items() if name != "none"), None)
+    if floor and "none" in floors:
+        assert (found.estimate.n, found.estimate.median) == (targets, pytest.approx(floor / floors["none"]))
+    elif errors:
+        assert (found.estimate.n, found.estimate.median) == (targets, float("found 0" not in words))
 
 
 def test_leakage_of_few_batches_is_not_judged(made, synthetic):
@@ -316,11 +369,22 @@ def test_accounting(made, synthetic, epsilon, verdict):
 # ---- what counts
 
 
-def test_an_attack_that_mostly_diverges_is_too_weak(made):
-    tables = made({("gs", "none"): 0.1})
-    assert evidence.too_weak(tables["attacks"], "gs") is None
-    tables["attacks"].loc[:4, "diverged"] = True
-    assert "0 times as precise" in evidence.too_weak(tables["attacks"], "gs")
+@pytest.mark.parametrize(("floors", "told"), [({}, ""), ({"none": 0.01}, "; 5 identifiable, not found")])
+def test_an_attack_that_finds_few_undefended_images_judges_no_defense(made, synthetic, floors, told):
+    looked = {"identifiability": synthetic.identifiability_table(floors)} if floors else {}
+    tables = made({("gs", "none"): 0.1, ("gs-masked", "soteria-80"): 0.1}, **looked)
+    attacks = credited(tables["attacks"])
+    assert evidence.not_reached(tables, attacks, "gs") is None
+    assert evidence.strongest_adaptive(tables, attacks, "soteria-80") == "gs-masked"
+    attacks.loc[attacks["defense"].eq("none") & attacks["target"].lt(4), ["recovered", "ssim"]] = [False, 0.1]
+    assert evidence.not_reached(tables, attacks, "gs") is None, "half of them"
+    attacks.loc[attacks["defense"].eq("none") & attacks["target"].eq(4), "recovered"] = False
+    reason = f"gs does not reach the undefended images: found 3 of 8{told}; 50 % are asked for"
+    assert evidence.not_reached(tables, attacks, "gs") == reason
+    assert evidence.strongest_adaptive(tables, attacks, "soteria-80") is None, "judged by gs, undefended"
+    assert evidence.not_reached(tables, attacks[attacks["defense"] != "none"], "gs-masked") == (
+        "the undefended client was not attacked"
+    )
 
 
 # ---- the table and the page

@@ -102,7 +102,7 @@ def test_what_one_file_adds_is_drawn_judged_and_on_the_page(package, tmp_path):
     )
     assert said.returncode == 0, said.stderr
     found = json.loads(said.stdout)
-    assert found["figures"][:3] == ["privacy_utility", "pie", "reconstructions"]
+    assert found["figures"][:4] == ["verdicts", "privacy_utility", "pie", "reconstructions"]
     assert found["tables"][3:6] == ["leakage", "slices", "certificate"]
     assert found["claim"] == "2 of them"
     assert found["on the page"] == ["Who ate what.", "Ann", "Pies are sweet"]

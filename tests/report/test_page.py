@@ -127,6 +127,30 @@ def test_claims_stand_on_the_page_with_their_verdicts(small, tmp_path):
         assert expected in words
 
 
+def test_the_verdict_of_every_cell_is_on_the_page(small, tmp_path, synthetic):
+    floors = synthetic.identifiability_table({"none": 0.01, "soteria-80": 0.011, "gaussian-2": 5.0}, 9, rounds=(2,))
+    attacks, training = small
+    found = attacks["defense"].eq("none") & attacks["target"].lt(4)
+    attacks = attacks.assign(recovered=found, ssim=found * 0.9)
+    analyses = {**without_rows(), "identifiability": floors}
+    text = written(tmp_path, attacks, training, analyses)[0]
+    words = [word.strip() for word in Seen(text).words]
+    for expected in (
+        "identifiable and found",
+        "found 4 of 9; 5 identifiable, not found",
+        "44 % [19 %, 73 %]",  # Wilson
+        "identifiable, not found by our attacks",
+        "found 0 of 9; 9 identifiable, not found",
+        "not identifiable",
+        "found 0 of 9; 9 not identifiable",
+    ):
+        assert expected in words
+    assert "too weak" not in text
+    alone = [word.strip() for word in Seen(written(tmp_path, attacks, training)[0]).words]
+    assert alone.count("identifiability not asked for") == 3
+    assert "found by our attacks" in alone
+
+
 @pytest.mark.parametrize("theory", [True, False])
 def test_links_lead_to_sections(small, tmp_path, analyses, theory):
     page = Seen(written(tmp_path, *small, analyses=analyses if theory else None)[0])

@@ -1,5 +1,7 @@
 """Files in, tables out, on a few random images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -156,9 +158,9 @@ def test_accounting(files, architecture, words):
 # ---- identifiability
 
 
-def identifiability_table(files, defense, name="any", update=None, targets=(0, 1)):
+def identifiability_table(files, defense, name="any", update=None, targets=(0, 1), **model):
     job = IdentifiabilityJob(
-        model=ModelSettings(init="uniform"),
+        model=ModelSettings(init="uniform", **model),
         defense=defense,
         update=UpdateSettings(**(update or {})),
         identifiability=IdentifiabilitySettings(),
@@ -183,6 +185,21 @@ def test_identifiability(files):
     for table in (plain, masked, noisy):
         assert set(table["jacobian"]) == {"exact"}
         assert set(table["reason"]) == {""}
+
+
+def test_floors_and_prior_are_in_units_of_the_data_sets_deviation_whatever_the_network_takes(files, monkeypatch):
+    priors = []
+
+    def hidden(*args, prior_std, **options):
+        priors.append(prior_std)
+        return replace(spectrum_of(*args, prior_std=prior_std, **options), floor=prior_std**2)
+
+    monkeypatch.setattr("fldrep.theory.jobs.identifiability.spectrum_of", hidden)
+    tables = [identifiability_table(files, defense_settings(), normalisation=name) for name in ("dataset", "none")]
+    deviation = float(ImageSet.read(files / "images.safetensors").std.square().mean().sqrt())
+    assert priors == pytest.approx([1, 1, deviation, deviation])
+    for table in tables:
+        assert table["floor"].tolist() == pytest.approx([1, 1]), "what the prior alone leaves"
 
 
 def test_a_killed_job_goes_on_behind_what_is_done(files, monkeypatch):

@@ -7,10 +7,10 @@ from fldrep.analysis.intervals import median_interval
 from fldrep.analysis.rows import ERROR, paired_differences
 from fldrep.analysis.words import number
 from fldrep.report.evidence import (
+    NO_ADAPTIVE,
     NOT_REPRODUCED,
     NOT_TESTABLE,
     REPRODUCED,
-    TOO_WEAK,
     Finding,
     Tables,
     above,
@@ -18,9 +18,9 @@ from fldrep.report.evidence import (
     few,
     found_in,
     median_text,
+    not_reached,
     rows_of,
     strongest_adaptive,
-    too_weak,
 )
 
 # An adaptive attack has "taken the gain back" where it undoes at least half of what the defense had gained.
@@ -42,18 +42,18 @@ def judge(tables: Tables) -> list[Finding]:
             own = setting[(setting["attack"] == attack) & (setting["method"] != "none")]
             for defense in own["defense"].unique():
                 if attacks_in(setting[setting["defense"] == defense], adaptive=True):
-                    found.append(_adaptive_attacks(where, setting, attack, defense))
+                    found.append(_adaptive_attacks(tables, where, setting, attack, defense))
     return found
 
 
-def _adaptive_attacks(where, setting, attack, defense) -> Finding:
+def _adaptive_attacks(tables, where, setting, attack, defense) -> Finding:
     plain = setting[(setting["attack"] == attack) & (setting["method"] == "none")]
-    rows, weak = rows_of(setting, attack, defense), too_weak(setting, attack)
-    adaptive = strongest_adaptive(setting, defense)
+    rows, short = rows_of(setting, attack, defense), not_reached(tables, setting, attack)
+    adaptive = strongest_adaptive(tables, setting, defense)
     quantity = f"paired difference of {ERROR}, at most grey's, published - adaptive attack; n: targets x seeds"
-    if weak or adaptive is None:
-        words = weak or "no adaptive attack whose undefended counterpart beats grey was run"
-        return found_in(rows, where, verdict=TOO_WEAK, measured=words, quantity=quantity)
+    if short or adaptive is None:
+        words = short or NO_ADAPTIVE
+        return found_in(rows, where, verdict=NOT_TESTABLE, measured=words, quantity=quantity)
     against = rows_of(setting, adaptive, defense)
     gain = median_interval(paired_differences(rows, plain, "credited"))
     left = median_interval(paired_differences(against, plain, "credited"))

@@ -9,11 +9,11 @@ from fldrep.analysis.intervals import Estimate, median_interval
 from fldrep.analysis.rows import ERROR, paired_differences
 from fldrep.analysis.words import number
 from fldrep.report.evidence import (
+    NO_ADAPTIVE,
     NOT_REPRODUCED,
     NOT_TESTABLE,
     ONLY_NON_ADAPTIVE,
     REPRODUCED,
-    TOO_WEAK,
     Finding,
     Tables,
     above,
@@ -21,9 +21,9 @@ from fldrep.report.evidence import (
     few,
     found_in,
     median_text,
+    not_reached,
     rows_of,
     strongest_adaptive,
-    too_weak,
 )
 
 
@@ -42,7 +42,7 @@ def judge(tables: Tables) -> list[Finding]:
         pairs = rule_pairs(tables, list(setting["defense"].unique()))
         for attack in attacks_in(setting, adaptive=False):
             have = set(setting.loc[setting["attack"] == attack, "defense"])
-            found += [_inverse_rule(where, setting, attack, *pair) for pair in pairs if have >= set(pair)]
+            found += [_inverse_rule(tables, where, setting, attack, *pair) for pair in pairs if have >= set(pair)]
     return found
 
 
@@ -57,22 +57,22 @@ def rule_pairs(tables: Tables, defenses: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _inverse_rule(where, setting, attack, inverse, ratio) -> Finding:
+def _inverse_rule(tables, where, setting, attack, inverse, ratio) -> Finding:
     gain = paired_gain(setting, attack, inverse, ratio)
     raw = paired_differences(rows_of(setting, attack, inverse), rows_of(setting, attack, ratio))
-    weak, scarce = too_weak(setting, attack), few(gain)
+    lacking = not_reached(tables, setting, attack) or few(gain)
     words = (
         f"{inverse} less {ratio}: {median_text(gain, sign='+')}; not capped at grey "
         f"{number(raw.median(), sign='+')}; live features pruned {_live(setting, attack, inverse)} and "
         f"{_live(setting, attack, ratio)}"
     )
     verdict = NOT_REPRODUCED
-    if weak or scarce:
-        verdict, words = (TOO_WEAK if weak else NOT_TESTABLE), f"{words}; {weak or scarce}"
+    if lacking:
+        verdict, words = NOT_TESTABLE, f"{words}; {lacking}"
     elif above(gain):
-        verdict, adaptive = ONLY_NON_ADAPTIVE, strongest_adaptive(setting, inverse)
+        verdict, adaptive = ONLY_NON_ADAPTIVE, strongest_adaptive(tables, setting, inverse)
         left = paired_gain(setting, adaptive, inverse, ratio) if adaptive else None
-        words += f"; under {adaptive} {median_text(left, '+')}" if left else "; no able adaptive attack was run"
+        words += f"; under {adaptive} {median_text(left, '+')}" if left else f"; {NO_ADAPTIVE}"
         verdict = REPRODUCED if left and above(left) else ONLY_NON_ADAPTIVE
     return found_in(
         setting[(setting["attack"] == attack) & setting["defense"].isin([inverse, ratio])],

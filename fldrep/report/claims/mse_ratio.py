@@ -7,22 +7,22 @@ from fldrep.analysis.intervals import Estimate, median_interval
 from fldrep.analysis.rows import ERROR, converged, paired
 from fldrep.analysis.words import number
 from fldrep.report.evidence import (
+    NO_ADAPTIVE,
     NOT_REPRODUCED,
     NOT_TESTABLE,
     ONLY_NON_ADAPTIVE,
     POINT,
     REPRODUCED,
-    TOO_WEAK,
     Finding,
     Tables,
     attacks_in,
     few,
     found_in,
     median_text,
+    not_reached,
     rows_of,
     same_accuracy,
     strongest_adaptive,
-    too_weak,
     trained_accuracies,
 )
 
@@ -66,7 +66,7 @@ def _mse_ratio(tables, where, setting, attack, defended, baselines) -> Finding:
     ratios = {pair: credited_ratio(setting, attack, *pair) for pair in equal}
     pair = max(ratios, key=lambda one: (ratios[one].n > 0, ratios[one].median))
     ratio, least = ratios[pair], min(ratios[one].median for one in ratios if one[0] == pair[0])
-    verdict, caveat = _ratio_verdict(setting, attack, pair, ratio, accuracies is not None)
+    verdict, caveat = _ratio_verdict(tables, setting, attack, pair, ratio, accuracies is not None)
     one, other = (converged(rows_of(setting, attack, name)) for name in pair)
     words = (
         f"{pair[0]} {number(one['credited'].median())} against {pair[1]} {number(other['credited'].median())}: "
@@ -86,19 +86,19 @@ def _mse_ratio(tables, where, setting, attack, defended, baselines) -> Finding:
     )
 
 
-def _ratio_verdict(setting, attack, pair, ratio, known_accuracy) -> tuple[str, str]:
-    weak, scarce = too_weak(setting, attack), few(ratio)
-    if weak:
-        return TOO_WEAK, weak
+def _ratio_verdict(tables, setting, attack, pair, ratio, known_accuracy) -> tuple[str, str]:
+    short, scarce = not_reached(tables, setting, attack), few(ratio)
+    if short:
+        return NOT_TESTABLE, short
     if not known_accuracy:
         return NOT_TESTABLE, "the model was not trained, so that no accuracy stands beside the error"
     if scarce:
         return NOT_TESTABLE, scarce
     if ratio.median < CLAIMED_RATIO:
         return NOT_REPRODUCED, ""
-    adaptive = strongest_adaptive(setting, pair[0])
+    adaptive = strongest_adaptive(tables, setting, pair[0])
     if adaptive is None:
-        return ONLY_NON_ADAPTIVE, "no able attack that knows of Soteria was run here"
+        return ONLY_NON_ADAPTIVE, NO_ADAPTIVE
     left = credited_ratio(setting, attack, *pair, defended_by=adaptive)
     words = f"under {adaptive} the ratio is {median_text(left)}"
     return (REPRODUCED if left.median >= CLAIMED_RATIO else ONLY_NON_ADAPTIVE), words

@@ -9,7 +9,6 @@ from fldrep.report.evidence import (
     NOT_REPRODUCED,
     NOT_TESTABLE,
     REPRODUCED,
-    TOO_WEAK,
     Finding,
     Tables,
     above,
@@ -61,8 +60,9 @@ def _leakage(where: dict, plain: pd.DataFrame, defended: pd.DataFrame) -> Findin
     verdict = REPRODUCED if found.median >= ABOUT_099 else NOT_REPRODUCED
     if few(found):
         verdict, words = NOT_TESTABLE, f"{words}; {few(found, 'batches')}"
-    elif not above(lead):
-        verdict, words = TOO_WEAK, f"{words}; the gradient tells no more than the public mean"
+    elif not above(lead):  # a high correlation is then none of the gradient's
+        verdict = NOT_TESTABLE if verdict == REPRODUCED else NOT_REPRODUCED
+        words += "; the gradient tells no more than the public mean"
     return Finding(
         verdict=verdict,
         measured=words,

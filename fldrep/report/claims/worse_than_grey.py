@@ -6,7 +6,16 @@ from fldrep import registry
 from fldrep.analysis.cells import summarise
 from fldrep.analysis.intervals import share_interval
 from fldrep.analysis.words import number
-from fldrep.report.evidence import NOT_REPRODUCED, REPRODUCED, TOO_WEAK, Finding, Tables, attacks_in, found_in, too_weak
+from fldrep.report.evidence import (
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    Finding,
+    Tables,
+    attacks_in,
+    found_in,
+    not_reached,
+)
 
 
 @registry.claim(
@@ -22,13 +31,13 @@ def judge(tables: Tables) -> list[Finding]:
     for where, setting in tables.settings():
         for attack in attacks_in(setting, adaptive=False):
             own = setting[(setting["attack"] == attack) & (setting["method"] != "none")]
-            if own.empty or too_weak(setting, attack):
+            if own.empty or not_reached(tables, setting, attack):
                 continue
             cells.append(summarise(own).assign(**where))
             rows.append(own)
     if not cells:
-        words = "no published attack beats grey by enough on an undefended client"
-        return [Finding(TOO_WEAK, words)] if len(tables["attacks"]) else []
+        words = "no published attack finds the images of an undefended client, so that its errors are no measure"
+        return [Finding(NOT_TESTABLE, words)] if len(tables["attacks"]) else []
     table, own = pd.concat(cells), pd.concat(rows)
     by_pixels = share_interval(table["error"] >= table["grey"])
     normalised = share_interval(table["mse"] >= table["grey_mse"])

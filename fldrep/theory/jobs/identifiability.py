@@ -35,7 +35,9 @@ def identifiability_job(
 ) -> None:
     """Table `identifiability` of a block of targets, a row each: the images and updates that attack jobs meet.
 
-    Noise is the defense's, and the rounding of the update. If killed, the next call goes on behind the last one done.
+    Noise is the defense's, and the rounding of the update. Floors and the prior are in units of the data set's
+    deviation, as the errors of attacks are, whatever the network's input is. If killed, the next call goes on behind
+    the last one done.
     """
     torch.set_num_threads(job.engine.threads)
     data = ImageSet.read(images)
@@ -45,10 +47,11 @@ def identifiability_job(
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
+        unit = float((data.std / torch.tensor(batches.normalisation.std)).square().mean().sqrt())
         done = Done(identifiability.with_suffix(".resume.json"), batches.key(where, job, code, model))
         for number in range(len(done.found), len(held)):
             sent = {name: value[number] for name, value in update.items()}
-            done.add(determined(model, held[number], labels[number], sent, job))
+            done.add(determined(model, held[number], labels[number], sent, job, unit))
     IDENTIFIABILITY.write(_rows(where, job, batches, done.found, code), identifiability)
     done.path.unlink(missing_ok=True)
 
@@ -74,9 +77,12 @@ class Done:
 
 
 def determined(
-    model: Model, images: Tensor, labels: Tensor, sent: Mapping[str, Tensor], job: IdentifiabilityJob
+    model: Model, images: Tensor, labels: Tensor, sent: Mapping[str, Tensor], job: IdentifiabilityJob, unit: float = 1.0
 ) -> dict[str, object]:
-    """What one update determines, by the columns of the table. Shapes: (B, C, H, W), (B,), {name: its shape}."""
+    """What one update determines, by the columns of the table. Shapes: (B, C, H, W), (B,), {name: its shape}.
+
+    Args: unit: the data set's deviation in the network's input, the root mean square over channels.
+    """
     defense, local, each = defense_of(job.defense), LocalSteps.of(job.update), job.identifiability
     nothing = dict.fromkeys(("rank", "undetermined", "sigma_min", "sigma_median", "floor", "floor_spectral"))
     counted = {"entries": sum(int((value != 0).sum()) for value in sent.values()), "unknowns": images.numel()}
@@ -90,12 +96,13 @@ def determined(
         labels,
         None if defense.zeros == "none" else {name: value != 0 for name, value in sent.items()},
         noise=noise_on(sent, defense.std, rounding=True, law=defense.noise),
-        prior_std=each.prior_std,
+        prior_std=each.prior_std * unit,
         clip=defense.clip,
         local=local,
         method=each.method,
     )
     measured = {name: getattr(spectrum, name) for name in nothing}
+    measured |= {name: measured[name] / unit**2 for name in ("floor", "floor_spectral")}
     return {**counted, **measured, "threshold": THRESHOLD, "jacobian": spectrum.method, "reason": ""}
 
 
