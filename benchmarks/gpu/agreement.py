@@ -32,12 +32,12 @@ RATE = 0.6
 DTYPES = ("float64", "float32")
 # What an attack needs of the update: columns of the last layer masked, or the representation pruned.
 MASKED = (
-    *("gs-masked", "gs-drop", "dlg-masked", "r-matching", "ensemble"),
+    *("gs-masked", "gs-drop", "dlg-masked", "r-matching"),
     *("gs-spectral-masked", "gs-spectral-drop", "r-matching-spectral"),
 )
 PRUNED = ("gs-pruned", "gs-spectral-pruned", "dlg-pruned")
-# Of 20 evaluations of the gradient each for L-BFGS, and for the ensemble, whose members may each evaluate so many.
-STEPS = {"ensemble": 20} | {preset: 1 for preset in GRADIENT_ATTACKS if evaluations_of(attack_settings(preset)) > 1}
+# Of 20 evaluations of the gradient each for L-BFGS.
+STEPS = {preset: 1 for preset in GRADIENT_ATTACKS if evaluations_of(attack_settings(preset)) > 1}
 FIRST_ORDER_STEPS = 4
 
 
@@ -54,7 +54,7 @@ class Comparison:
     @property
     def updates(self) -> int:
         """How many images there are behind it."""
-        return 2 if self.kind == "attack" and self.name != "ensemble" else 1
+        return 2 if self.kind == "attack" else 1
 
     @property
     def steps(self) -> int | None:
@@ -139,8 +139,6 @@ def waits_of(one: Comparison, attack: Callable, device: torch.device) -> dict:
     """How often the host waits from the first step's end to the second's, and where."""
     if device.type != "cuda":
         return {"waits_where": "not run: no GPU"}
-    if one.name == "ensemble":
-        return {"waits_where": "not run: the waits are those of its members"}
     waits = Waits()
     attack(device, 3, waits)
     return {"waits": len(waits.places), "waits_where": " ".join(dict.fromkeys(waits.places))}

@@ -12,7 +12,7 @@ from fldrep.attack.attacker import carry_out
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
-from fldrep.config.attacks import attack_settings, evaluations_of
+from fldrep.config.attacks import AttackSettings, attack_settings, evaluations_of, members_of
 from fldrep.config.defenses import defense_settings
 from fldrep.config.parts import words
 from fldrep.config.presets import ATTACK_PRESETS
@@ -33,12 +33,15 @@ from fldrep.storage.tensors import read_tensors, write_tensors
 from fldrep.tables.table import Table
 from fldrep.train.fedavg import TrainedRun, train
 
-# The attacks that compute in the precision of the network: those that solve in float64 whatever it is take minutes.
-GRADIENT_ATTACKS = sorted(
-    preset
-    for preset in ATTACK_PRESETS
-    if not words("optimiser", attack_settings(preset).optimiser).get("float64", False)
-)
+
+
+def _in_float64(settings: AttackSettings) -> bool:
+    """Whether an attack, or a member of it, computes in float64 whatever the network does."""
+    return any(words("optimiser", one.optimiser).get("float64") for one in (settings, *members_of(settings).values()))
+
+
+# The attacks that compute in the precision of the network: the others solve for the image, which takes minutes.
+GRADIENT_ATTACKS = sorted(preset for preset in ATTACK_PRESETS if not _in_float64(attack_settings(preset)))
 
 __all__ = [
     "AGREEMENT",
