@@ -34,7 +34,6 @@ from fldrep.tables.table import Table
 from fldrep.train.fedavg import TrainedRun, train
 
 
-
 def _in_float64(settings: AttackSettings) -> bool:
     """Whether an attack, or a member of it, computes in float64 whatever the network does."""
     return any(words("optimiser", one.optimiser).get("float64") for one in (settings, *members_of(settings).values()))
