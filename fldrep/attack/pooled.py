@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fldrep.attack.feature_descent import image_with_features
 from fldrep.attack.jigsaw import assembled, places_of
-from fldrep.attack.layer_by_layer import ZERO, Known, Part, below, gradient_matrix, parts_of, require_inverse
+from fldrep.attack.layer_by_layer import ZERO, Known, Part, below, chain_of, gradient_matrix, parts_of, require_inverse
 from fldrep.attack.winners import winning_columns
 from fldrep.derivatives.layer import NoRule, pair
 from fldrep.derivatives.layers.batch_norm import BatchNorm
@@ -64,15 +64,25 @@ class PooledChain:
         geometry, channels = Geometry.of(self.convolution.layer.module), self.pool.shape[0]
         if geometry is None or geometry.stride != 1 or 2 * geometry.padding != geometry.size - 1:
             raise NoRule("Conv2d in front of the last pool that does not keep its input's size")
+        cells = (self.pool.shape[1] // _side(self.pool)) * (self.pool.shape[2] // _side(self.pool))
+        places = cells * _side(self.pool) ** 2
+        if places > channels:
+            raise NoRule(f"MaxPool2d of {places} places behind a Conv2d of {channels} channels")
         for part in self.rest:
             if isinstance(part.layer, MaxPool):
                 _side(part)
             elif not isinstance(part.layer, ReLU):
                 require_inverse(part)
-        cells = (self.pool.shape[1] // _side(self.pool)) * (self.pool.shape[2] // _side(self.pool))
-        places = cells * _side(self.pool) ** 2
-        if places > channels:
-            raise NoRule(f"MaxPool2d of {places} places behind a Conv2d of {channels} channels")
+
+
+def way_down(model: Model, shape: tuple[int, int, int]) -> list[Part] | PooledChain:
+    """How the image is solved for: by inverses of all layers, or through max-pools where there are some.
+
+    Errors: `NoRule` naming a layer that cannot be gone through, with its numbers.
+    """
+    if any(isinstance(part.layer, MaxPool) for part in parts_of(model, shape)):
+        return PooledChain.of(model, shape)
+    return chain_of(model, shape)
 
 
 def _side(part: Part) -> int:

@@ -20,7 +20,7 @@ TELLING = 0.02  # of the median slope of a cell: smaller ones tell 0 from 1 too 
 ROUNDED = 0.03  # how far from 0 or 1 an entry of a column may be
 AGREEING = 0.985  # share of the telling rows that must be as near
 DRAWS = 256  # sets of rows drawn at once
-ROUNDS = 1500  # most times that sets are drawn
+ROUNDS = 5000  # most times that sets are drawn
 ALIKE = 6.0  # how much rows that look like the first one are avoided: they may have the same winner
 
 
@@ -64,7 +64,8 @@ class Search:
         """The best column, if it is one, that is 1 at the first row and 0 at rows drawn from the others."""
         free = self._free_of(cell)
         count = min(free.shape[1] - 1, len(others))
-        if count < 0:
+        if count < 0:  # the rows left are of channels that are 0 all over the cell, and of places that win only there
+            self.told[:, cell] = True
             return None
         zeros = torch.zeros(1, 0, dtype=torch.long)
         if count:
