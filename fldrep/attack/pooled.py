@@ -4,7 +4,8 @@ The slope at each cell of the last pool is known, as nothing but the head is beh
 in front tells the winners (`winners`) and its input's patches, which overlap (`jigsaw`). From there down, a ReLU's
 output tells where it passes slopes, and each convolution's gradient tells its input by linear least squares. A further
 pool hides its winners; the features behind it are known, so an image with these features is looked for
-(`feature_descent`), and once its winners are the right ones, least squares go on down to the image.
+(`feature_descent`). Least squares from its winners do not go on from there: on ConvNet the gradient of the third
+convolution tells its input too badly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from fldrep.attack.feature_descent import image_with_features
 from fldrep.attack.jigsaw import assembled, places_of
-from fldrep.attack.layer_by_layer import ZERO, Known, Part, below, chain_of, gradient_matrix, parts_of, require_inverse
+from fldrep.attack.layer_by_layer import Known, Part, below, chain_of, gradient_matrix, parts_of, require_inverse
 from fldrep.attack.winners import winning_columns
 from fldrep.derivatives.layer import NoRule, pair
 from fldrep.derivatives.layers.batch_norm import BatchNorm
@@ -32,7 +33,6 @@ from fldrep.models.updates import HEAD_BIAS
 
 FILLED = 3  # times that entries of S too small to be told are taken from a forward pass
 HOLDS = 1e-4  # relative residual of D = S P from which nothing is built on it
-SETTLING = 4  # times that the winners of the image found are taken to find it anew
 
 
 @dataclass(frozen=True)
@@ -107,42 +107,13 @@ def image_through_pools(
     known = below(chain.rest[at + 1 :], known, update)
     front = nn.Sequential(*(part.layer.module for part in chain.rest[: at + 1]))
     shape = chain.rest[0].shape
-    image = _descended(front, known.values, shape, normalisation).to(known.values)
-    return _settled(chain.rest[: at + 1], front[:-1], known, update, image)
+    return _descended(front, known.values, shape, normalisation).to(known.values)
 
 
 def _descended(front: nn.Module, features: Tensor, shape: tuple[int, ...], valid: Normalisation) -> Tensor:
     """By a copy in float32, which is twice as fast and precise enough to tell winners."""
     quick = deepcopy(front).float().requires_grad_(False)
     return image_with_features(quick, features.float(), shape, valid)
-
-
-def _settled(
-    parts: Sequence[Part], front: nn.Module, known: Known, update: Mapping[str, Tensor], image: Tensor
-) -> Tensor:
-    """The image by least squares from the winners of the last one, as often as its features come nearer."""
-    pool = parts[-1]
-    best, left = image, torch.inf
-    for _ in range(SETTLING):
-        before = front(image[None])
-        values, winners = pool.layer.winners(before)
-        found = float((values[0] - known.values).norm() / known.values.norm())
-        if not found < left:
-            break
-        best, left = image, found
-        image = below(parts[:-1], _unpooled(known, winners[0], pool.shape), update).values
-    return best
-
-
-def _unpooled(known: Known, winners: Tensor, shape: tuple[int, ...]) -> Known:
-    """What is known in front of a pool with these winners (C, H', W'); of the others nothing, and they pass nothing."""
-    flat = winners.flatten(1)
-    weights = known.weights * (known.values > ZERO * known.values.max())
-
-    def spread(one: Tensor) -> Tensor:
-        return one.new_zeros(shape).flatten(1).scatter(1, flat, one.flatten(1)).view(shape)
-
-    return Known(spread(known.values), spread(known.slopes), spread(weights))
 
 
 def below_last_pool(chain: PooledChain, model: Model, update: Mapping[str, Tensor]) -> Known:
