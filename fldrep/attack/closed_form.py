@@ -10,9 +10,10 @@ from fldrep import registry
 from fldrep.attack.certificate import is_near
 from fldrep.attack.compares import Comparison
 from fldrep.attack.gauss_newton import State, dense_step
-from fldrep.attack.layer_by_layer import Part, chain_of, reconstruct_chain
+from fldrep.attack.layer_by_layer import Part, reconstruct_chain
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.observation import Observation
+from fldrep.attack.pooled import PooledChain, image_through_pools, way_down
 from fldrep.attack.problem import Problems
 from fldrep.attack.residuals import Residuals
 from fldrep.config.needs import lacks
@@ -26,17 +27,19 @@ from fldrep.models.updates import HEAD_WEIGHT
 
 
 def image_of(
-    observation: Observation, parts: Sequence[Part], target: int, label: Tensor, iterations: int
+    observation: Observation, way: Sequence[Part] | PooledChain, target: int, label: Tensor, iterations: int
 ) -> tuple[Tensor, int]:
     """The image (C, H, W) behind one update, in the network's input space, and the steps of Levenberg-Marquardt done.
 
-    Args: parts: of `layer_by_layer.chain_of`; label: (1, 1). Errors: `NoRule`.
+    Args: way: of `pooled.way_down`; label: (1, 1). Errors: `NoRule`.
     """
     update = {name: one[0] for name, one in observation.rows([target]).items()}
+    if isinstance(way, PooledChain):
+        return image_through_pools(way, observation.model, update, observation.normalisation), 0
     masked = observation.zeros == "head" and bool((update[HEAD_WEIGHT] == 0).all(0).any())
     steps = []
     solve = partial(_solved, update, observation, label, iterations, steps)
-    return reconstruct_chain(parts, observation.model, update, masked, solve), sum(steps)
+    return reconstruct_chain(way, observation.model, update, masked, solve), sum(steps)
 
 
 def nearer_starts(problems: Problems, system: LeastSquares, points: Tensor, iterations: int) -> Tensor:
@@ -44,10 +47,10 @@ def nearer_starts(problems: Problems, system: LeastSquares, points: Tensor, iter
     it, needs = problems.observation, registry.entry("optimiser", "layer-by-layer").words["needs"]
     if problems.labels is None or system.free_scale or lacks(needs, it.public, it.sent, it.structure):
         return points
-    parts, points = chain_of(it.model, it.shape), points.clone()
+    way, points = way_down(it.model, it.shape), points.clone()
     for place in range(len(points)):
         try:
-            image, _ = image_of(it, parts, place, problems.labels[place : place + 1], iterations)
+            image, _ = image_of(it, way, place, problems.labels[place : place + 1], iterations)
         except NoRule:
             continue
         found, one = system.points_of(image[None, None]), system.copies(place, 1)

@@ -22,6 +22,7 @@ from fldrep.derivatives.layer import Layer, NoRule
 from fldrep.derivatives.layers.convolution import Convolution
 from fldrep.derivatives.layers.flatten import Flatten
 from fldrep.derivatives.layers.linear import Linear
+from fldrep.derivatives.layers.relu import ReLU
 from fldrep.derivatives.network import Network
 from fldrep.derivatives.patches import Geometry
 from fldrep.derivatives.trust import rules_of
@@ -29,6 +30,7 @@ from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 LARGEST = 4096  # unknowns of a convolution's input that are solved for with both systems at once
+ZERO = 2e-6  # of the largest entry behind a ReLU: what float32 updates give for 0 is some 1e-7
 REFINED = 2  # corrections of a solution by its own residual: normal equations square the condition number
 
 
@@ -59,13 +61,19 @@ def chain_of(model: Model, shape: tuple[int, int, int]) -> list[Part]:
 
     Errors: `NoRule` naming the first layer, from the head down, that has no inverse, with its numbers.
     """
+    parts = parts_of(model, shape)
+    for part in reversed(parts):
+        require_inverse(part)
+    return parts
+
+
+def parts_of(model: Model, shape: tuple[int, int, int]) -> list[Part]:
+    """The layers in front of the head, whatever they are. Errors: `NoRule` where they are no chain with rules."""
     network = Network.of(model)
     parts, at = [], torch.zeros(1, *shape, dtype=model.head.weight.dtype, device=model.head.weight.device)
     for layer in _flat(rules_of(network, shape)):
         parts.append(Part(layer, tuple(at.shape[1:]), layer.own(network.names)))
         at = layer.values(at)
-    for part in reversed(parts):
-        _require_inverse(part)
     return parts
 
 
@@ -73,7 +81,8 @@ def _flat(layer: Layer) -> list[Layer]:
     return [one for part in layer.parts for one in _flat(part)] if isinstance(layer, Chain) else [layer]
 
 
-def _require_inverse(part: Part) -> None:
+def require_inverse(part: Part) -> None:
+    """Errors: `NoRule` where a layer's input is not told by its output and its gradient, with its numbers."""
     layer, module = part.layer, part.layer.module
     if isinstance(layer, Convolution):
         geometry = Geometry.of(module)
@@ -117,6 +126,9 @@ def _below_one(part: Part, known: Known, gradient: Mapping[str, Tensor]) -> Know
             known.slopes[None], module.weight, None, module.stride, module.padding, _lost(module, part.shape)
         )
         return Known(values, slopes[0], torch.ones_like(values))
+    if isinstance(layer, ReLU):
+        passed = (known.values > ZERO * known.values.abs().max()).to(known.values)
+        return Known(known.values * passed, known.slopes * passed, known.weights * passed)
     values = layer.inverse(known.values[None])
     _, steep = layer.values_and_slopes(values)
     return Known(values[0], known.slopes * steep[0], known.weights * steep[0].abs())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fldrep.attack.layer_by_layer import chain_of
+from fldrep.attack.pooled import way_down
 from fldrep.config.needs import Public, Sent
 from fldrep.derivatives.layer import NoRule
 from fldrep.derivatives.smoothness import first_kink
@@ -126,7 +126,7 @@ class Seen:
     def one_way(self) -> str:
         """The first layer, from the last one down, whose input cannot be solved for."""
         try:
-            chain_of(self.model, self.shape)
+            way_down(self.model, self.shape)
         except NoRule as reason:
             return str(reason)
         return ""

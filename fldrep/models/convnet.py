@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Width = Annotated[int, option(..., "channels of the first convolution", ge=1, le=LARGEST)]
 
 
-@model("convnet", kinks="ReLU and MaxPool2d", one_way="ReLU and MaxPool2d")
+@model("convnet", kinks="ReLU and MaxPool2d", one_way="")
 def convnet(shape: tuple[int, int, int], classes: int, *, width: Width = 64) -> Model:
     """ConvNet as in the GS code: eight convolutions with batch norm and ReLU, and two max-pools."""
     from torch import nn

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class LayerByLayer:
     """Layer by layer in closed form, for chains of convolutions and linear layers with invertible activations.
 
+    Through ReLU and max-pools the winners of the pools are found besides, and a mask on the head does not matter.
+
     Through a mask on the head, steps of Levenberg-Marquardt find the input of the last layer below it: `iterations`.
     """
 
@@ -33,14 +35,14 @@ class LayerByLayer:
 
         from fldrep.attack.certificate import settled
         from fldrep.attack.closed_form import image_of
-        from fldrep.attack.layer_by_layer import chain_of
         from fldrep.attack.least_squares import LeastSquares
+        from fldrep.attack.pooled import way_down
         from fldrep.attack.problem import Outcome
         from fldrep.derivatives.layer import NoRule
 
         with torch.no_grad():
             it, system = problems.observation, LeastSquares.of(problems, free_scale=False)
-            parts = chain_of(it.model, it.shape)
+            way = way_down(it.model, it.shape)
             points, whole = system.begin(problems.images), system.residuals.target.norm(dim=1)
             initial = system.values(points).norm(dim=1) / whole
             at = {
@@ -51,7 +53,7 @@ class LayerByLayer:
             done, at = progress.begin(at)
             for place in range(done, len(points) if settings.iterations else 0):
                 try:
-                    image, steps = image_of(it, parts, place, problems.labels[place : place + 1], settings.iterations)
+                    image, steps = image_of(it, way, place, problems.labels[place : place + 1], settings.iterations)
                 except NoRule:  # what is not determined stays where it started
                     progress.step(at)
                     continue
