@@ -27,7 +27,8 @@ def words(kind: str, name: str) -> Mapping[str, Any]:
     An optimiser may say `soft_labels=True`: it can optimise labels too; `evaluations="KEY"`: its key that tells how
     often a step may evaluate the gradient, else once; `least_squares=True`: it takes residuals, so the objective must
     say `squares=True`: it is a sum of weighted squared differences, weighted by what the observed gradient alone tells;
-    `float64=True`: it computes in float64, whatever the network's dtype. Any part may say `needs=[...]`, words of
+    `float64=True`: it computes in float64, whatever the network's dtype; `whole=True`: its steps do not tell what it
+    costs, so an estimate measures a whole attack. Any part may say `needs=[...]`, words of
     `needs.NEEDS`.
     """
     return registry.entry(kind, name).words

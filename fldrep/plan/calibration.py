@@ -1,5 +1,6 @@
 """Unit costs of this machine: measured once, with the package's public Python face, and kept in the user's cache."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -19,8 +20,10 @@ from fldrep.atomic import atomic_write
 from fldrep.config.attacks import ATTACKS, AttackSettings, attack_settings, modules_of
 from fldrep.config.checking import stable_json
 from fldrep.config.models import NETWORKS
+from fldrep.config.parts import words
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.updates import UpdateSettings
+from fldrep.errors import AttackRefused
 from fldrep.machine.origin import machine, versions
 from fldrep.plan.digest import code_digest
 
@@ -32,9 +35,10 @@ BATCH = 32  # images of a timed training step
 class Unit:
     """A cost to be measured. Sections are JSON, so that what a unit depends on is its identity.
 
-    Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `local` and
-    `test` (seconds an image of training and of evaluation), `parameters` (weights of the model), `push` (seconds of the
-    derivative of one update along one direction), `product` (seconds of 10^9 multiplications in float64).
+    Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `solve`
+    (seconds of a whole attack on one problem, or until it is refused), `local` and `test` (seconds an image of training
+    and of evaluation), `parameters` (weights of the model), `push` (seconds of the derivative of one update along one
+    direction), `product` (seconds of 10^9 multiplications in float64).
     """
 
     kind: str
@@ -89,14 +93,27 @@ def measured(unit: Unit) -> float:
 
 
 def _attack(unit: Unit) -> float:
+    attack = _attacker(unit, PROBLEMS)
+    attack(1)  # the first call pays for what later ones find ready
+    once = _seconds(unit, lambda: attack(1))
+    return max(_seconds(unit, lambda: attack(1 + STEPS)) - once, once / 100) / STEPS / PROBLEMS
+
+
+def _solve(unit: Unit) -> float:
+    attack, steps = _attacker(unit, 1), json.loads(unit.attack)["iterations"]
+    return _seconds(unit, lambda: attack(steps))
+
+
+def _attacker(unit: Unit, problems: int) -> Callable[[int], None]:
+    """An attack on so many random updates, to be called with its steps; nothing happens where it is refused."""
     import torch
 
     import fldrep
     from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 
     settings, sent = ATTACKS.validate(json.loads(unit.attack)), UpdateSettings.model_validate_json(unit.update)
-    images, labels = _random_images(unit, PROBLEMS * sent.images)
-    images, labels = images.unflatten(0, (PROBLEMS, sent.images)), labels.view(PROBLEMS, sent.images)
+    images, labels = _random_images(unit, problems * sent.images)
+    images, labels = images.unflatten(0, (problems, sent.images)), labels.view(problems, sent.images)
     model, local = _model(unit), LocalSteps.of(sent)
     update = Update(fldrep.client_update(model, images, labels, local), "head")
     last = next(name for name, here in model.own_names().items() if here == HEAD_WEIGHT)
@@ -104,11 +121,10 @@ def _attack(unit: Unit) -> float:
     known = None if settings.labels == "optimised" else labels
 
     def attack(steps: int) -> None:
-        fldrep.reconstruct(model, update, known, settings, steps, batch=sent.images, local=local)
+        with contextlib.suppress(AttackRefused):
+            fldrep.reconstruct(model, update, known, settings, steps, batch=sent.images, local=local)
 
-    attack(1)  # the first call pays for what later ones find ready
-    once = _seconds(unit, lambda: attack(1))
-    return max(_seconds(unit, lambda: attack(1 + STEPS)) - once, once / 100) / STEPS / PROBLEMS
+    return attack
 
 
 def _local(unit: Unit) -> float:
@@ -169,6 +185,7 @@ def _product(unit: Unit) -> float:
 
 MEASURES = {
     "attack": _attack,
+    "solve": _solve,
     "local": _local,
     "test": _test,
     "parameters": _parameters,
@@ -205,6 +222,12 @@ def _cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def attack_section(settings: AttackSettings) -> str:
-    """An attack as a unit knows it: without how often it is repeated, which multiplies its cost."""
-    return stable_json(settings.model_copy(update={"iterations": 1, "restarts": 1}))
+def cost_of(settings: AttackSettings) -> tuple[str, str, int]:
+    """The kind of unit of an attack, its section as a unit knows it, and how many units a problem takes.
+
+    Of an attack that moves an image a step is measured; restarts and steps multiply. One that says `whole=True` is
+    measured from end to end.
+    """
+    if words("optimiser", settings.optimiser).get("whole"):
+        return "solve", stable_json(settings.model_copy(update={"restarts": 1})), 1
+    return "attack", stable_json(settings.model_copy(update={"iterations": 1, "restarts": 1})), settings.iterations

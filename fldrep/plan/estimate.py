@@ -4,19 +4,21 @@ Importing this module does not import torch: the Snakefile prints the estimate.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from fldrep.config.attacks import members_of
 from fldrep.config.checking import stable_json
 from fldrep.config.datasets import Facts, facts_of
 from fldrep.config.engine import EngineSettings
 from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
-from fldrep.plan.calibration import Unit, attack_section, calibrated
+from fldrep.plan.calibration import Unit, calibrated, cost_of
 from fldrep.plan.grid import Grid, grid_of
 from fldrep.storage.places import IMAGES, Block, Run, Sent
 
@@ -93,10 +95,10 @@ def estimate(
     units = {unit for run in seen_runs for unit in costs_of.training(run)}
     sent = list(grid.sent_blocks())
     seen_sent = [one for one in sent if one.run.dataset not in unseen]
-    units |= {costs_of.attack(block) for block in seen_blocks}
+    units |= {unit for block in seen_blocks for unit in costs_of.attack(block)}
     costs = calibrated(units | {unit for one in seen_sent for unit in costs_of.sent(one)}, within_s, measure)
     timed = [run for run in seen_runs if set(costs_of.training(run)) <= set(costs)]
-    timed += [block for block in seen_blocks if costs_of.attack(block) in costs]
+    timed += [block for block in seen_blocks if set(costs_of.attack(block)) <= set(costs)]
     timed += [one for one in seen_sent if set(costs_of.sent(one)) <= set(costs)]
     untimed = len(grid.runs) + len(blocks) + len(sent) - len(timed)
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
@@ -107,7 +109,7 @@ def estimate(
     start = costs[costs_of.start]
     hours = {
         "train": sum(start + _train_seconds(config, run, costs_of, costs) for run in grid.runs) / 3600,
-        "attack": sum(start + _block_seconds(config, grid, one, costs[costs_of.attack(one)]) for one in blocks) / 3600,
+        "attack": sum(start + _block_seconds(config, grid, one, costs_of, costs) for one in blocks) / 3600,
         "theory": sum(start + _sent_seconds(config, grid, one, costs_of, costs) for one in sent) / 3600,
     }
     return Estimate(jobs, hours, _bytes(config, grid, costs_of, costs) / 1e9, device)
@@ -143,13 +145,15 @@ class _Units:
         """`start`, `local`, `test` and `parameters` of a run."""
         return self.start, *(Unit(kind, **self._of_model(run)) for kind in ("local", "test", "parameters"))
 
-    def attack(self, block: Block) -> Unit:
-        """One step of a block's attack on one problem."""
-        sections = {
-            "attack": attack_section(self.config.attacks[block.attack]),
-            "update": stable_json(self.config.updates[block.update_kind]),
-        }
-        return Unit("attack", **self._of_model(block.run), **sections, device=self.device)
+    def attack(self, block: Block) -> dict[Unit, int]:
+        """What a block's attack costs on one problem, and how often; an ensemble at most what its members cost."""
+        update, whole = stable_json(self.config.updates[block.update_kind]), self.config.attacks[block.attack]
+        found: Counter[Unit] = Counter()
+        for one in members_of(whole).values() or [whole]:
+            kind, section, times = cost_of(one)
+            unit = Unit(kind, **self._of_model(block.run), attack=section, update=update, device=self.device)
+            found[unit] += times
+        return found
 
     def sent(self, sent: Sent) -> tuple[Unit, ...]:
         """`push`, `product` and `parameters` of what a block of clients sends."""
@@ -172,10 +176,10 @@ def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, fl
     return settings.rounds * a_round * local + (settings.rounds + 1) * tested * test
 
 
-def _block_seconds(config: Config, grid: Grid, block: Block, step: float) -> float:
-    settings = config.attacks[block.attack]
-    problems = len(grid.targets_of(block)) // config.updates[block.update_kind].images * settings.restarts
-    return problems * settings.iterations * step
+def _block_seconds(config: Config, grid: Grid, block: Block, units: _Units, costs: dict[Unit, float]) -> float:
+    images = config.updates[block.update_kind].images
+    problems = len(grid.targets_of(block)) // images * config.attacks[block.attack].restarts
+    return problems * sum(times * costs[unit] for unit, times in units.attack(block).items())
 
 
 def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: dict[Unit, float]) -> float:

@@ -18,7 +18,7 @@ from fldrep.plan.estimate import estimate, known_facts
 from fldrep.storage.imageset import ImageSet
 
 COSTS = {"start": 3.0, "attack": 0.5, "local": 0.001, "test": 0.0001, "parameters": 1000}
-SENT = {"push": 0.01, "product": 2.0}
+OTHERS = {"push": 0.01, "product": 2.0, "solve": 90.0}
 RAW = {
     "name": "small",
     "seeds": [0, 1],
@@ -43,7 +43,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def known(unit):
-    return (COSTS | SENT)[unit.kind]
+    return (COSTS | OTHERS)[unit.kind]
 
 
 def test_hours_are_the_jobs_times_their_unit_costs():
@@ -58,6 +58,17 @@ def test_hours_are_the_jobs_times_their_unit_costs():
     pixels = 784
     reconstructions = 4 * 2 * 2 * 5 * (1 + 2) * pixels
     assert found.gigabytes * 1e9 == pytest.approx(70_000 * pixels + 2 * 2 * 4 * 1000 + reconstructions)
+
+
+def test_an_ensemble_costs_what_its_members_cost():
+    """Steps of those that descend, and a whole attack of one that solves."""
+    exact = {"preset": "closed-form"}
+    members = {"gs": {"preset": "gs"}, "flat": {"objective": "l2", "optimiser": "lbfgs"}, "exact": exact}
+    own = {"objective": "cosine", "optimiser": "signed-adam", "iterations": 40, "restarts": 2, "members": members}
+    grid = [{**RAW["grid"][0], "attacks": ["mine"]}]
+    found = estimate(parse_config({**RAW, "attacks": {"mine": own}, "grid": grid}), measure=known)
+    problems = 2 * 2 * 5 * 2
+    assert found.hours["attack"] * 3600 == pytest.approx(8 * 3 + problems * (40 * 0.5 + 2 * 0.5 + 90.0))
 
 
 def test_hours_of_identifiability_are_pushes_and_products():
@@ -122,10 +133,12 @@ def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("kind", ["attack", "local", "test", "parameters", "push", "product"])
+@pytest.mark.parametrize("kind", ["attack", "solve", "local", "test", "parameters", "push", "product"])
 def test_units_are_measured_on_real_models(kind):
-    attack = calibration.attack_section(attack_settings("gs-drop"))
-    found = measured(Unit(kind, shape=(1, 28, 28), attack=attack))
+    preset = "closed-form" if kind == "solve" else "gs-drop"
+    (expected, section, times) = calibration.cost_of(attack_settings(preset, restarts=3))
+    assert (expected, times) == (("solve", 1) if kind == "solve" else ("attack", 24_000))
+    found = measured(Unit(kind, shape=(1, 28, 28), attack=section))
     assert found == 12 * 25 + 12 + 3 * (12 * 12 * 25 + 12) + 588 * 10 + 10 if kind == "parameters" else 0 < found < 60
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     "layer-by-layer",
     least_squares=True,
     float64=True,
+    whole=True,
     needs=["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
 )
 class LayerByLayer:
