@@ -13,9 +13,10 @@ from fldrep.attack.gauss_newton import State, dense_step
 from fldrep.attack.layer_by_layer import Part, reconstruct_chain
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.observation import Observation
-from fldrep.attack.pooled import PooledChain, image_through_pools, way_down
+from fldrep.attack.pooled import image_through_pools
 from fldrep.attack.problem import Problems
 from fldrep.attack.residuals import Residuals
+from fldrep.attack.way_down import PooledChain, way_down
 from fldrep.config.needs import lacks
 from fldrep.derivatives.layer import Layer, NoRule
 from fldrep.derivatives.layers.sigmoid import Sigmoid
@@ -31,7 +32,7 @@ def image_of(
 ) -> tuple[Tensor, int]:
     """The image (C, H, W) behind one update, in the network's input space, and the steps of Levenberg-Marquardt done.
 
-    Args: way: of `pooled.way_down`; label: (1, 1). Errors: `NoRule`.
+    Args: way: of `way_down`; label: (1, 1). Errors: `NoRule`.
     """
     update = {name: one[0] for name, one in observation.rows([target]).items()}
     if isinstance(way, PooledChain):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fldrep.attack.pooled import way_down
+from fldrep.attack.way_down import way_down
 from fldrep.config.needs import Public, Sent
 from fldrep.derivatives.layer import NoRule
 from fldrep.derivatives.smoothness import first_kink

@@ -6,7 +6,7 @@ from torch import nn
 
 import fldrep
 from fldrep.attack.jigsaw import assembled, places_of
-from fldrep.attack.pooled import way_down
+from fldrep.attack.way_down import way_down
 from fldrep.attack.winners import winning_columns
 from fldrep.derivatives.layer import NoRule
 from fldrep.errors import AttackRefused

@@ -28,8 +28,8 @@ def counted(text: str) -> dict[str, int]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_the_jobs_of_its_grid(snakemake, tmp_path, path):
     raw = {**yaml.safe_load(path.read_text()), "seeds": [0]}  # three seeds plan as one does, in three times the time
-    shutil.copytree(ROOT / "config/photos", tmp_path / "config/photos")  # as a deployed workflow has it
-    one_seed = tmp_path / path.name
+    shutil.copytree(ROOT / "config", tmp_path / "config")  # as a deployed workflow has it
+    one_seed = tmp_path / "config" / path.name
     one_seed.write_text(yaml.safe_dump(raw))
     found = snakemake("-n", "--quiet", "rules", "--configfile", one_seed, folder=tmp_path)
     assert found.code == 0, found.text[-3000:]

@@ -37,8 +37,8 @@ class LayerByLayer:
         from fldrep.attack.certificate import settled
         from fldrep.attack.closed_form import image_of
         from fldrep.attack.least_squares import LeastSquares
-        from fldrep.attack.pooled import way_down
         from fldrep.attack.problem import Outcome
+        from fldrep.attack.way_down import way_down
         from fldrep.derivatives.layer import NoRule
 
         with torch.no_grad():
