@@ -1,5 +1,7 @@
 """Which rows of the attack table count, and how they are grouped and paired."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -48,6 +50,11 @@ def updates_of(rows: pd.DataFrame) -> pd.Series:
 def targets_of(rows: pd.DataFrame) -> pd.Series:
     """A number for the attacked image of each row (and seed), whatever the restart. Args: rows with `PAIR`."""
     return rows.groupby(PAIR).ngroup()
+
+
+def rows_where(frame: pd.DataFrame, columns: list[str], values: Iterable) -> pd.DataFrame:
+    """The rows whose columns have these values, one a column in their order."""
+    return frame[(frame[columns] == list(values)).all(axis=1)]
 
 
 def bounded(certificate: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Adam (Kingma and Ba 2015) as a function of tensors, so that a step can be compiled once for all iterations."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,3 +37,12 @@ def adam_rates(learning_rates: Sequence[float], betas: Betas = BETAS) -> Tensor:
     steps = torch.arange(1, len(learning_rates) + 1, dtype=torch.float64)
     sizes = torch.tensor(learning_rates, dtype=torch.float64)
     return torch.stack([sizes / (1 - betas[0] ** steps), (1 - betas[1] ** steps).rsqrt()], 1)
+
+
+def cosine_schedule(iterations: int, lr: float) -> list[float]:
+    """The step size of each iteration: down half a cosine from `lr`, and never below a thousandth of it.
+
+    >>> [round(one, 3) for one in cosine_schedule(4, 1.0)]
+    [1.001, 0.855, 0.501, 0.147]
+    """
+    return [lr * ((1 + math.cos(math.pi * step / iterations)) / 2 + 1e-3) for step in range(iterations)]

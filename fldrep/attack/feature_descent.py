@@ -5,14 +5,12 @@ bends the image to fit the wrong winners, and crawls; the logarithm of 1 + (diff
 them go, so the cells that are right settle first and put the others right.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from fldrep.attack.adam import adam_change, adam_rates
+from fldrep.attack.adam import adam_change, adam_rates, cosine_schedule
 from fldrep.models.normalisation import Normalisation
-from fldrep.models.spectrum import Spectrum
+from fldrep.models.spectrum import NATURAL, Spectrum
 
 STEPS = 300
 LR = 0.4  # in units of what natural images have in each coefficient
@@ -29,11 +27,10 @@ def image_with_features(front: nn.Module, features: Tensor, shape: tuple[int, ..
     """
     image = features.new_zeros(1, *shape)
     target, units = features[None], _units(features)[None]
-    spectrum = Spectrum.of(image, 1.0, 0.3)
+    spectrum = Spectrum.of(image, **NATURAL)
     least, most = valid.valid_range(image)
     first = second = torch.zeros_like(image)
-    rates = [LR * ((1 + math.cos(math.pi * step / STEPS)) / 2 + 1e-3) for step in range(STEPS)]
-    for rate in adam_rates(rates, BETAS).to(image):
+    for rate in adam_rates(cosine_schedule(STEPS, LR), BETAS).to(image):
         slope, median = _slope(front, image, target, units)
         if median < SETTLED:
             break

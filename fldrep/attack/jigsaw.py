@@ -44,11 +44,11 @@ def _corner(patches: Tensor, cells: Sequence[int], sizes: Tensor) -> int:
     return int(torch.where(outside, torch.inf, border).argmin())
 
 
-def assembled(patches: Tensor, places: Sequence[tuple[int, int]], high: int, wide: int) -> tuple[Tensor, Tensor]:
-    """The mean of patches (P, C, K, K) at their places in a padded map (C, high, wide), and how many lie at each."""
+def assembled(patches: Tensor, places: Sequence[tuple[int, int]], high: int, wide: int) -> Tensor:
+    """The mean of patches (P, C, K, K) at their places in a padded map (C, high, wide)."""
     size = patches.shape[-1]
     whole, count = patches.new_zeros(patches.shape[1], high, wide), patches.new_zeros(high, wide)
     for patch, (row, column) in zip(patches, places, strict=True):
         whole[:, row : row + size, column : column + size] += patch
         count[row : row + size, column : column + size] += 1
-    return whole / count.clamp_min(1), count
+    return whole / count.clamp_min(1)

@@ -90,7 +90,7 @@ def _map(made: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
     solved = torch.linalg.lstsq(made.flatten(1)[:, used], gradient.flatten(1)).solution
     padding, (high, wide) = gradient.shape[-1] // 2, shape[1:]
     places = [(int(one) // made.shape[2], int(one) % made.shape[2]) for one in used]
-    whole, _ = assembled(solved.view(-1, *gradient.shape[1:]), places, high + 2 * padding, wide + 2 * padding)
+    whole = assembled(solved.view(-1, *gradient.shape[1:]), places, high + 2 * padding, wide + 2 * padding)
     return whole[:, padding : padding + high, padding : padding + wide]
 
 

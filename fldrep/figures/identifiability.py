@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from fldrep import registry
 from fldrep.analysis.floors import RECOGNISED, one_an_update
-from fldrep.analysis.rows import SETTING, converged
+from fldrep.analysis.rows import SETTING, converged, rows_where
 from fldrep.analysis.words import number, setting_text
 from fldrep.figures import theme
 
@@ -61,7 +61,7 @@ def nearest(attacks: pd.DataFrame, setting: tuple) -> dict[str, float]:
 
     Args: setting: values of `SETTING`.
     """
-    own = attacks[(attacks[SETTING] == list(setting)).all(axis=1)]
+    own = rows_where(attacks, SETTING, setting)
     if own.empty:
         return {}
     medians = converged(own).groupby(["defense", "attack"])["mse"].median()

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from fldrep import registry
 from fldrep.analysis.families import undefended
 from fldrep.analysis.published import PHOTO_MSE
-from fldrep.analysis.rows import ERROR_NAMES, SETTING, chosen
+from fldrep.analysis.rows import ERROR_NAMES, SETTING, chosen, rows_where
 from fldrep.analysis.styles import MethodStyle, style_of, styles_in
 from fldrep.analysis.words import setting_text
 from fldrep.config.data import PHOTO
@@ -46,7 +46,7 @@ def draw(attacks: pd.DataFrame) -> Figure:
     figure, axes = theme.panel_grid(2 * len(panels), 2, width=5.4, height=4.0)
     for number, ((*setting, attack), panel) in enumerate(panels):
         for ax, rate in zip(axes[2 * number : 2 * number + 2], X_AXES, strict=True):
-            plain = undefended(rows[(rows[SETTING] == setting).all(axis=1)], attack)
+            plain = undefended(rows_where(rows, SETTING, setting), attack)
             _draw_panel(ax, panel, plain, rate)
             ax.set_title(f"{attack}, {panel['iterations'].max()} iterations · {setting_text(setting)}")
     theme.legend_below(figure, _handles(rows))

@@ -12,7 +12,7 @@ from fldrep import registry
 from fldrep.analysis.cells import summarise
 from fldrep.analysis.families import is_adaptive, undefended
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
-from fldrep.analysis.rows import ERROR, ERROR_NAMES, SETTING, chosen, converged, last_rounds
+from fldrep.analysis.rows import ERROR, ERROR_NAMES, SETTING, chosen, converged, last_rounds, rows_where
 from fldrep.analysis.words import setting_text
 from fldrep.figures import theme
 
@@ -49,9 +49,9 @@ def draw(attacks: pd.DataFrame, training: pd.DataFrame, error: str = ERROR) -> F
     panels = list(cells.groupby([*SETTING, "attack"], sort=False))
     figure, axes = theme.panel_grid(len(panels), COLUMNS, width=3.9, height=3.5)
     for ax, ((*setting, attack), panel) in zip(axes, panels, strict=True):
-        rows = _rows_of(attacks, setting)
+        rows = rows_where(attacks, SETTING, setting)
         panel = panel.merge(accuracy, how="left", on=ACCURACY)
-        _scale(ax, _rows_of(cells, setting), rows, error)
+        _scale(ax, rows_where(cells, SETTING, setting), rows, error)
         _draw_panel(ax, panel, rows[rows["attack"] == attack], styles, error)
         _draw_undefended(ax, panel, undefended(rows, attack), error)
         ax.set_title(f"{attack}, {targets_text(panel)}\n{fill(setting_text(setting), TITLE_CHARACTERS)}")
@@ -75,10 +75,6 @@ def targets_text(cells: pd.DataFrame) -> str:
     """
     targets, diverged = ("–".join(map(str, sorted({min(c), max(c)}))) for c in (cells["targets"], cells["diverged"]))
     return f"n = {targets}" + (f" ({diverged} diverged)" if cells["diverged"].any() else "")
-
-
-def _rows_of(table: pd.DataFrame, setting: list) -> pd.DataFrame:
-    return table[(table[SETTING] == setting).all(axis=1)]
 
 
 def _draw_panel(ax: Axes, panel: pd.DataFrame, rows: pd.DataFrame, styles: dict[str, theme.Style], error: str) -> None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Of natural images: amplitudes fall as 1 / frequency to this power, and those of colour beside those of brightness.
+NATURAL = {"exponent": 1.0, "chroma": 0.3}
+
 
 @dataclass(frozen=True)
 class Spectrum:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fldrep.analysis.families import is_adaptive, undefended
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate
-from fldrep.analysis.rows import CELL, SETTING, converged, credited, last_rounds
+from fldrep.analysis.rows import CELL, SETTING, converged, credited, last_rounds, rows_where
 from fldrep.analysis.verdicts import cell_verdicts, counts_text, image_verdicts
 from fldrep.analysis.words import estimate_text, number
 from fldrep.config.whole import Config
@@ -160,7 +160,7 @@ def times_text(estimate: Estimate) -> str:
 
 def trained_accuracies(training: pd.DataFrame, where: dict) -> pd.DataFrame | None:
     """Accuracy after the last round, a row a seed and a column a defense; None where the model has not learned."""
-    own = training[(training[["dataset", "model", "partition"]] == [where[k] for k in CELL[:3]]).all(axis=1)]
+    own = rows_where(training, CELL[:3], (where[key] for key in CELL[:3]))
     last = last_rounds(own).pivot(index="seed", columns="defense", values="test_accuracy")
     first = own[own["round"] == 0].pivot(index="seed", columns="defense", values="test_accuracy")
     plain = own.loc[own["method"] == "none", "defense"].unique()

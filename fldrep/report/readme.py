@@ -12,7 +12,7 @@ import pandas as pd
 
 from fldrep.analysis.cells import summarise
 from fldrep.analysis.published import PHOTO_MSE
-from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_order
+from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_order, rows_where
 from fldrep.analysis.words import interval_text, number, setting_text
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError, named
@@ -141,7 +141,7 @@ def attacks_block(attacks: pd.DataFrame) -> str:
     parts = ["Medians of the MSE (normalised) [95 % interval] over the targets that did not diverge; how many were "
              "recovered. A star: no better than a grey image or the mean image of the class."]  # fmt: skip
     for setting, cells in summarise(attacks, ERROR).groupby(SETTING):
-        own = attacks[(attacks[SETTING] == list(setting)).all(axis=1)]
+        own = rows_where(attacks, SETTING, setting)
         parts.append(f"**{setting_text(setting)}**, {uninformed_text(own)}:")
         parts.append(_attacks_table(own, cells))
     return "\n\n".join(parts)

@@ -8,13 +8,11 @@ Its rows and columns are scaled so that a pixel has the variance s^2, the mean o
 import torch
 from torch import Tensor
 
-from fldrep.models.spectrum import amplitudes_of, cosine_matrix
-
-CHROMA = 0.3  # amplitude of colours beside that of brightness
+from fldrep.models.spectrum import NATURAL, amplitudes_of, cosine_matrix
 
 
 def spectral_basis(channels: int, high: int, wide: int) -> Tensor:
     """T of one image, in float64: coefficients to pixels, mean square of a row 1. Shape: (C * H * W, C * H * W)."""
     colours, rows, columns = (cosine_matrix(size).T.contiguous() for size in (channels, high, wide))
     basis = torch.kron(colours, torch.kron(rows, columns))
-    return basis * amplitudes_of(channels, high, wide, exponent=1.0, chroma=CHROMA).flatten()
+    return basis * amplitudes_of(channels, high, wide, **NATURAL).flatten()

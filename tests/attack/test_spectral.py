@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import fldrep
+from fldrep.attack.adam import cosine_schedule
 from fldrep.attack.observation import initial_point
-from fldrep.attack.optimisers.adam_spectral import as_long_as, learning_rates, variation_slope
+from fldrep.attack.optimisers.adam_spectral import as_long_as, variation_slope
 from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
 from fldrep.models.normalisation import normalisation_for
@@ -150,10 +151,10 @@ def test_attack_is_its_formula_with_autograd(network, preset, request):
 
 
 def test_the_schedule_is_half_a_cosine():
-    rates = learning_rates(150, 0.4)
+    rates = cosine_schedule(150, 0.4)
     assert (len(rates), rates[0], rates[75]) == (150, pytest.approx(0.4004), pytest.approx(0.2004))
     assert 0.0004 < rates[-1] < 0.0005
-    assert learning_rates(0, 0.4) == []
+    assert cosine_schedule(0, 0.4) == []
 
 
 def test_smoothing_is_the_slope_of_hubers_variation():

@@ -5,7 +5,6 @@ Its constants were found on CIFAR-10 test images, none of them an image that a g
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from fldrep.config.section import Section, option
@@ -51,7 +50,7 @@ class AdamSpectral:
         """Move the images; one iteration is one Adam step."""
         import torch
 
-        from fldrep.attack.adam import adam_change, adam_rates
+        from fldrep.attack.adam import adam_change, adam_rates, cosine_schedule
         from fldrep.attack.descent import descend
         from fldrep.models.spectrum import Spectrum
 
@@ -69,17 +68,8 @@ class AdamSpectral:
             moved = images - spectrum.images(change)
             return moved.clamp(least, most) if settings.box else moved, first, second
 
-        rates = adam_rates(learning_rates(settings.iterations, settings.lr), BETAS)
+        rates = adam_rates(cosine_schedule(settings.iterations, settings.lr), BETAS)
         return descend(problems, spectrum.images(problems.images), move, rates, progress)
-
-
-def learning_rates(iterations: int, lr: float) -> list[float]:
-    """The step size of each iteration: down half a cosine from `lr`, and never below a thousandth of it.
-
-    >>> [round(one, 3) for one in learning_rates(4, 1.0)]
-    [1.001, 0.855, 0.501, 0.147]
-    """
-    return [lr * ((1 + math.cos(math.pi * step / iterations)) / 2 + 1e-3) for step in range(iterations)]
 
 
 def variation_slope(images: Tensor, edge: float) -> Tensor:

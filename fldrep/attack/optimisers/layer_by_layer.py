@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class LayerByLayer:
     """Layer by layer in closed form, for chains of convolutions and linear layers with invertible activations.
 
-    Through ReLU and max-pools the winners of the pools are found besides, and a mask on the head does not matter.
-
     Through a mask on the head, steps of Levenberg-Marquardt find the input of the last layer below it: `iterations`.
+    Through ReLU and max-pools the winners of the pools are found besides, and a mask on the head does not matter.
     """
 
     class Settings(Section):

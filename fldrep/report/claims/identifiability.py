@@ -6,7 +6,7 @@ from fldrep import registry
 from fldrep.analysis import verdicts
 from fldrep.analysis.floors import RECOGNISED, one_an_update
 from fldrep.analysis.intervals import median_interval
-from fldrep.analysis.rows import SETTING
+from fldrep.analysis.rows import SETTING, rows_where
 from fldrep.analysis.verdicts import CREDITED, DEFENDED, cell_verdicts, counts_text, image_verdicts
 from fldrep.analysis.words import number
 from fldrep.report.evidence import (
@@ -46,7 +46,7 @@ def judge(tables: Tables) -> list[Finding]:
 
 
 def _finding(tables: Tables, images: pd.DataFrame, cell: pd.Series) -> Finding:
-    own = images[(images[DEFENDED] == cell[DEFENDED].tolist()).all(axis=1)]
+    own = rows_where(images, DEFENDED, cell[DEFENDED])
     verdict, words = SAYS.get(cell["verdict"], NOT_TESTABLE), f"{cell['verdict']}: {counts_text(cell)}"
     if cell["found_by"]:
         words += f"; found by {cell['found_by']}"
@@ -57,7 +57,7 @@ def _finding(tables: Tables, images: pd.DataFrame, cell: pd.Series) -> Finding:
         verdict, words = NOT_TESTABLE, f"{words}; {few(times, 'images with a floor')}"
     if times.n:
         words += f"; the floor is {times_text(times)} that of the undefended client{_levels(tables, cell)}"
-    attacked = tables["attacks"][(tables["attacks"][DEFENDED] == cell[DEFENDED].tolist()).all(axis=1)]
+    attacked = rows_where(tables["attacks"], DEFENDED, cell[DEFENDED])
     return Finding(
         verdict=verdict,
         measured=words,
@@ -76,8 +76,7 @@ def _finding(tables: Tables, images: pd.DataFrame, cell: pd.Series) -> Finding:
 
 def _levels(tables: Tables, cell: pd.Series) -> str:
     """Floors of a cell and of the undefended client, and the share of directions that are determined, in words."""
-    rows = tables["identifiability"]
-    rows = rows[(rows[SETTING] == cell[SETTING].tolist()).all(axis=1)]
+    rows = rows_where(tables["identifiability"], SETTING, cell[SETTING])
     defended, plain = rows[rows["defense"] == cell["defense"]], rows[rows["method"] == "none"]
     return "".join(f"; {name}: {_level(one)}" for name, one in (("defended", defended), ("undefended", plain)))
 
