@@ -7,6 +7,7 @@ import pytest
 
 from fldrep import registry
 from fldrep.analysis.rows import credited
+from fldrep.analysis.words import number
 from fldrep.config.reading import parse_config
 from fldrep.report import evidence, verdicts
 from fldrep.report.claims.inverse_rule import rule_pairs
@@ -123,6 +124,21 @@ def test_a_diverged_attack_credits_no_defense(made, synthetic):
     (found,) = judged("mse-ratio", tables)
     assert found.estimate.n == 8
     assert found.estimate.high < 510
+
+
+def test_the_ratio_is_read_in_three_ways(made, synthetic):
+    """One diverged run makes the mean what the paper could report; medians and the strongest attack tell otherwise."""
+    errors = STRONG | {("gs-masked", "soteria-80"): 0.002}
+    tables = made(errors, targets=9, training=trained(synthetic, {}))
+    attacks = tables["attacks"]
+    lost = (attacks["attack"] == "gs") & (attacks["defense"] == "soteria-80") & (attacks["target"] == 8)
+    attacks.loc[lost, ["diverged", "mse"]] = [True, 1e9]
+    (found,) = judged("mse-ratio", tables)
+    mean = attacks.loc[(attacks["attack"] == "gs") & (attacks["defense"] == "soteria-80"), "mse"].mean()
+    assert mean > 1e8
+    assert f"diverged ones in): {number(mean)} against" in found.measured
+    assert re.search(r"1 diverged runs apart: .*?, 498 times; paired and at most grey's: 500 \[", found.measured)
+    assert "(gs-masked / gs): 2.00 [" in found.measured
 
 
 def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, synthetic):
@@ -343,6 +359,8 @@ def test_the_certificate(made, synthetic, distances, verdict):
     assert found.verdict == verdict
     if verdict == NOT_REPRODUCED:
         assert "holds 0 of 8 against published attacks" in found.measured
+    broken = [f"{name} 1.00 [0.676, 1.00] of 8" for name, distance in sorted(distances.items()) if distance < 1]
+    assert (f"nearer than the bound: {', '.join(broken)})" in found.measured) == bool(broken)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pandas as pd
 
 from fldrep import registry
 from fldrep.analysis.families import is_adaptive
-from fldrep.analysis.intervals import median_interval
+from fldrep.analysis.intervals import median_interval, share_interval
 from fldrep.analysis.rows import SETTING, bounded
-from fldrep.analysis.words import number
+from fldrep.analysis.words import estimate_text, number
 from fldrep.report.evidence import (
     NOT_REPRODUCED,
     NOT_TESTABLE,
@@ -42,7 +42,8 @@ def _certificate(where: dict, rows: pd.DataFrame, tables: Tables) -> Finding:
     words = (
         f"distance / bound {median_text(ratio)}; "
         f"the bound holds {_holds(naive, 'local')} against published attacks and "
-        f"{_holds(adaptive, 'local')} against adaptive ones; with the norm sampled on the segment (an estimate) "
+        f"{_holds(adaptive, 'local')} against adaptive ones{_counterexamples(finite)}; "
+        "with the norm sampled on the segment (an estimate) "
         f"{_holds(finite, 'segment')}, with the product of layer norms {_holds(finite, 'layers')}; the premise "
         f"f(X') = r' is met in {_count(finite['premise_holds'])}; "
         f"median bound {number(finite['bound_local'].median())}, "
@@ -74,3 +75,10 @@ def _holds(rows: pd.DataFrame, name: str) -> str:
 
 def _count(outcomes: pd.Series) -> str:
     return f"{int(outcomes.astype(bool).sum())} of {len(outcomes)}" if len(outcomes) else "none of 0"
+
+
+def _counterexamples(rows: pd.DataFrame) -> str:
+    """The share of reconstructions nearer to the image than the bound, an attack that has any, in words."""
+    nearer = [(name, share_interval(~own["holds_local"].astype(bool))) for name, own in rows.groupby("attack")]
+    words = [f"{name} {estimate_text(share)} of {share.n}" for name, share in nearer if share.median > 0]
+    return f" (nearer than the bound: {', '.join(words)})" if words else ""
