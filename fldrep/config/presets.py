@@ -29,7 +29,6 @@ CLOSED_FORM = {
     "labels": "known",
     "iterations": 30,
     "variant_of": ["dlg"],
-    "needs": ["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
 }
 GS_SPECTRAL = {
     "objective": "cosine",
@@ -61,7 +60,11 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     "dlg-masked": {**DLG, "compares": "surviving", "variant_of": ["dlg"]},
     "dlg-pruned": {**DLG, "compares": "surviving", "through_mask": True, "variant_of": ["dlg"]},
     "r-matching": {**GS, "compares": "representation", "variant_of": ["gs"]},
-    "closed-form": CLOSED_FORM,
+    "closed-form": {
+        **CLOSED_FORM,
+        "needs": ["one-image", "one-step", "head-bias", "whole-body", "exact", "invertible"],
+    },
+    "closed-form-pruned": {**CLOSED_FORM, "through_mask": True},
     "gauss-newton": GAUSS_NEWTON,
     "r-matching-spectral": {**GS_SPECTRAL, "compares": "representation"},
     "ensemble": {
@@ -69,6 +72,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
         "compares": "surviving",
         "members": [
             "closed-form",
+            "closed-form-pruned",
             "gs",
             "gs-masked",
             "gs-drop",
@@ -104,6 +108,7 @@ ATTACK_SOURCES = {
     "dlg-pruned": "this project: the trial is pruned as the client's image was",
     "r-matching": "this project: r is read off the last layer's gradient and matched besides",
     "closed-form": "Zhu and Blaschko 2021 (R-GAP), arXiv:2010.07733; through the mask: this project",
+    "closed-form-pruned": "this project, as closed-form: in the network without the pruned features",
     "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
     "r-matching-spectral": "this project, as gs-spectral: r is matched besides",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import fldrep
+from fldrep.attack import closed_form
 from fldrep.attack.layer_by_layer import chain_of, gradient_matrix
 from fldrep.derivatives.layer import NoRule, layer_of
 from fldrep.derivatives.patches import Geometry
@@ -126,3 +127,34 @@ def test_noise_is_never_certified(exact):
     found, error = solved(exact, it, fldrep.defend(update, "gaussian", std=1e-3, seed=0))
     assert not found.certified.any()
     assert (error > 1e-6).all()
+
+
+def test_a_client_that_prunes_its_representation_is_solved_for_in_the_network_without_the_pruned_features(exact):
+    it = exact.scene(chain("convolutions", torch.float32), shape=SHAPE)
+    update = fldrep.client_update(it.model, it.inputs, it.labels)
+    asked = {"rate": 0.6, "prune": "representation", "model": it.model, "images": it.inputs, "labels": it.labels}
+    sent = fldrep.defend(update, "soteria", **asked)
+    found, error = exact.attacked(it, sent, attack="closed-form-pruned")
+    assert (error < 1e-6).all()
+    assert found.certified.all()
+    found, error = exact.attacked(it, sent, attack="closed-form")
+    assert (error > 1e-4).all(), "the network with them sends another gradient"
+    assert not found.certified.any()
+
+
+def test_a_start_that_gets_stuck_is_followed_by_others(monkeypatch):
+    """A case that grey does not lead out of: of 400 such networks and random images 10 were like it."""
+    shape, label = (1, 20, 20), torch.tensor([0])
+    model = fldrep.build_model("lenet", shape, init="uniform", seed=40).eval()
+    image = torch.rand(1, *shape, generator=torch.Generator().manual_seed(40))
+    update = fldrep.client_update(model, image, label)
+    sent = fldrep.defend(update, "soteria", rate=1.0, model=model, images=image, labels=label)
+
+    def error(starts: int) -> float:
+        monkeypatch.setattr(closed_form, "STARTS", starts)
+        found = fldrep.reconstruct(model, sent, label, "closed-form", normalisation="none")
+        assert found.certified.tolist() == [starts > 1]
+        return float((found.images - image).square().mean())
+
+    assert error(1) > 1e-3
+    assert error(2) < 1e-10

@@ -155,7 +155,7 @@ def test_the_digest_follows_imports_into_shared_modules(package):
 
 
 DLG = {"dlg", "idlg", "dlg-scaled", "dlg-masked", "dlg-pruned"}
-EXACT = {"gauss-newton", "closed-form"}
+EXACT = {"gauss-newton", "closed-form", "closed-form-pruned"}
 SPECTRAL = {preset for preset, one in ATTACK_PRESETS.items() if one["optimiser"] == "adam-spectral"}
 PARTS = {
     "attack/quasi_newton.py": DLG | {"ensemble"},
@@ -164,7 +164,7 @@ PARTS = {
     "attack/regularisers/total_variation.py": set(ATTACK_PRESETS) - DLG - SPECTRAL - EXACT,
     "models/spectrum.py": SPECTRAL | EXACT | {"ensemble"},
     "attack/ensemble.py": {"ensemble"},
-    "attack/pruned.py": {"gs-pruned", "gs-spectral-pruned", "dlg-pruned"},
+    "attack/pruned.py": {"gs-pruned", "gs-spectral-pruned", "dlg-pruned", "closed-form-pruned", "ensemble"},
 }
 
 
