@@ -1,6 +1,7 @@
 """One torch thread a test process; Snakemake as a user calls it, and one finished run of tiny.yaml for all tests."""
 
 import fcntl
+import gc
 import importlib.util
 import json
 import os
@@ -10,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from fldrep.models.model import Model
 from fldrep.plan.jobs import JOBS, flag
 from fldrep.storage.tensors import read_tensors
 
+gc.disable()  # searching for garbage takes a third of the time of collecting tests
 torch.set_num_threads(1)  # the suite runs in parallel over processes
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +45,15 @@ def pytest_configure(config) -> None:
         del os.environ["PYTHONDONTWRITEBYTECODE"]
         os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="bytecode-of-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Leave what was imported out of the search for garbage, then begin that search."""
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 @dataclass(frozen=True)
@@ -293,6 +305,18 @@ def finished_run(made_once):
 def finished(finished_run) -> Finished:
     """A finished run of tiny.yaml."""
     return finished_run(TINY)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(request, finished_run) -> Iterator[None]:
+    """Where several processes test, the first has that run made beside its first tests, so that nobody waits for it."""
+    wanted = any("finished" in item.fixturenames for item in request.session.items)
+    if not (wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0"):
+        yield
+        return
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(finished_run, TINY)
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEAST_FOR_INTERVAL = 8
 
@@ -55,6 +54,8 @@ def _bootstrap(
     statistic: str, values: np.ndarray, seed: int, groups: Sequence[int] | None
 ) -> tuple[float | None, float | None]:
     """Both ends of the interval, None where there are too few groups; no groups: each value is one."""
+    from scipy import stats  # half a second, for the few jobs that draw intervals
+
     numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(numbers)
     if len(sizes) < LEAST_FOR_INTERVAL:
@@ -88,13 +89,15 @@ def share_interval(outcomes: Sequence[bool], groups: Sequence[int] | None = None
     >>> share_interval([True, False, False, False])
     Estimate(n=4, median=0.25, low=None, high=None)
     """
+    from scipy import special
+
     count = len(outcomes)
     if not count:
         return Estimate(0, float("nan"))
     share, n = float(np.mean(outcomes)), count if groups is None else len(np.unique(groups))
     if n < LEAST_FOR_INTERVAL:
         return Estimate(count, share)
-    z = stats.norm.ppf(0.975)
+    z = special.ndtri(0.975)
     middle, shrink = share + z**2 / (2 * n), 1 + z**2 / n
     half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
     return Estimate(count, share, float(max((middle - half) / shrink, 0)), float(min((middle + half) / shrink, 1)))

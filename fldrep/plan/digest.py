@@ -4,6 +4,7 @@ Importing this module imports neither torch nor the code it digests: it reads sy
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from fldrep import _FACE as FACE
 from fldrep.machine.origin import PACKAGE
+from fldrep.plan.remembered import Remembered
 from fldrep.registry import Entry, built_in
 from fldrep.syntax import local_files, tree_digest, tree_of
 
@@ -56,10 +58,21 @@ def code_digest(*parts: str | Entry) -> str:
 
 @cache
 def _digest(modules: frozenset[str], outside: tuple[Path, ...]) -> str:
+    places = sorted(modules.union(*map(_imports_of_file, outside)))
+    trees = sorted(map(tree_digest, outside))
+    return _remembered().digest(json.dumps([places, trees]), lambda: _digest_of(places, trees))
+
+
+@cache
+def _remembered() -> Remembered:
+    return Remembered(PACKAGE)
+
+
+def _digest_of(places: list[str], trees: list[str]) -> str:
     digest = hashlib.sha256()
-    for place in sorted(reached(*modules, *(name for path in outside for name in _imports_of_file(path)))):
+    for place in sorted(reached(*places)):
         digest.update(f"{place}\n{_syntax(place)}\n".encode())
-    for tree in sorted(map(tree_digest, outside)):
+    for tree in trees:
         digest.update(f"{tree}\n".encode())
     return digest.hexdigest()[:16]
 

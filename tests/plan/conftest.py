@@ -32,6 +32,7 @@ def forget() -> None:
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package that the digest looks at; call it to edit a file: `package(path, old, new)`."""
+    monkeypatch.setenv("FLDREP_CACHE", str(tmp_path / "cache"))
     copy = tmp_path / "fldrep"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(digests, "PACKAGE", copy)
