@@ -1,14 +1,18 @@
 """The image through ReLU and max-pools: a convolution's input by overlaps, the descent, and what is refused."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 import fldrep
+from fldrep.attack.attempt import reasons_of
 from fldrep.attack.feature_descent import image_with_features
 from fldrep.attack.layer_by_layer import gradient_matrix
 from fldrep.attack.overlaps import input_by_overlaps, require_overlaps
 from fldrep.attack.pooled import factor_of
+from fldrep.attack.reasons import as_bytes, as_words
 from fldrep.attack.way_down import way_down
 from fldrep.derivatives.layer import NoRule
 from fldrep.derivatives.patches import Geometry
@@ -103,7 +107,7 @@ def test_the_descent_finds_dark_and_bright_images(level):
 
 def pooled(width=192, pool=3, behind=()):
     torch.manual_seed(1)
-    body = [nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, width, 3, padding=1)]
+    body = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, width, 3, padding=1)]
     body += [nn.ReLU(), nn.MaxPool2d(pool, 6 if pool == 6 else pool), *behind, nn.Flatten()]
     features = nn.Sequential(*body)(torch.zeros(1, *SHAPE)).shape[1]
     return nn.Sequential(*body, nn.Linear(features, 10)).eval()
@@ -121,6 +125,28 @@ def test_without_a_convolution_there_is_no_way():
     model = nn.Sequential(nn.Flatten(), nn.Linear(432, 20), nn.ReLU(), nn.Linear(20, 10)).eval()
     with pytest.raises(NoRule, match="no Conv2d"):
         way_down(steady(model, SHAPE), SHAPE)
+
+
+def test_each_target_that_is_not_told_has_its_reason_and_the_others_their_image():
+    """Through Python, in the rows of a job, and out of a chunk that was kept."""
+    model = fldrep.wrap(pooled(), shape=SHAPE)
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([1, 2])
+    update = {name: one.clone() for name, one in fldrep.client_update(model, images, labels).items()}
+    weight = next(name for name, one in update.items() if one.shape[1:3] == (192, 64))
+    update[weight][1, 5:] = 0
+    found = fldrep.reconstruct(model, update, labels, attack="closed-form", normalisation="none")
+    told = r"has Conv2d of 144 places whose gradient has rank 5 and tells \d+ of them"
+    assert [bool(re.fullmatch(told, reason)) for (reason,) in found.refused] == [False, True]
+    assert found.diverged.flatten().tolist() == [False, True]
+    assert found.images[1].isnan().all()
+    assert found.refused[0] == [""]
+    assert (found.images[0] - images[0]).square().mean() < 1e-6
+    assert reasons_of(found) == ["", found.refused[1][0]]
+
+
+def test_reasons_are_kept_as_tensors():
+    assert as_words(as_bytes(["", "9 places", "ü" * 150])) == ["", "9 places", "ü" * 100]
 
 
 @pytest.mark.long
