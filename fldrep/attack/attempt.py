@@ -7,7 +7,7 @@ import torch
 from fldrep.attack.attacker import carry_out
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation
-from fldrep.attack.reconstruction import Reconstruction
+from fldrep.attack.reconstruction import WORDS, Reconstruction
 from fldrep.config.attacks import AttackSettings
 from fldrep.errors import AttackRefused
 
@@ -19,12 +19,19 @@ def attempt(observation: Observation, settings: AttackSettings, work: Work) -> t
     """
     count = observation.count()
     try:
-        return carry_out(observation, settings, work), [""] * count
+        found = carry_out(observation, settings, work)
+        return found, reasons_of(found)
     except AttackRefused as error:
         reasons = error.reasons or dict.fromkeys(range(count), str(error))
     rest = [target for target in range(count) if target not in reasons]
     found = carry_out(observation.some(rest), settings, work) if rest else None
-    return spread(found, rest, observation, settings), [reasons.get(target, "") for target in range(count)]
+    reasons |= dict(zip(rest, reasons_of(found) if found else (), strict=True))
+    return spread(found, rest, observation, settings), [reasons[target] for target in range(count)]
+
+
+def reasons_of(found: Reconstruction) -> list[str]:
+    """For each target why no restart has an image; empty where one has."""
+    return [row[0] if all(row) else "" for row in found.refused]
 
 
 def spread(
@@ -33,7 +40,7 @@ def spread(
     """What was found of some targets as a result for all; of the others images and distances are NaN, and diverged."""
     whole = _nothing(observation, settings, observation.count())
     for field in fields(Reconstruction) if found else ():
-        if field.name != "members":
+        if field.name not in WORDS:
             part = getattr(whole, field.name)
             part[targets] = getattr(found, field.name).to(part.dtype)
     return whole

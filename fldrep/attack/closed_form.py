@@ -16,7 +16,7 @@ from fldrep.attack.observation import Observation
 from fldrep.attack.pooled import image_through_pools
 from fldrep.attack.problem import Problems
 from fldrep.attack.residuals import Residuals
-from fldrep.attack.way_down import PooledChain, way_down
+from fldrep.attack.way_down import OverlapChain, way_down
 from fldrep.config.needs import lacks
 from fldrep.derivatives.layer import Layer, NoRule
 from fldrep.derivatives.layers.sigmoid import Sigmoid
@@ -32,14 +32,14 @@ SPREAD = 0.1  # standard deviation of the noise that later tries start with
 
 
 def image_of(
-    observation: Observation, way: Sequence[Part] | PooledChain, target: int, label: Tensor, iterations: int
+    observation: Observation, way: Sequence[Part] | OverlapChain, target: int, label: Tensor, iterations: int
 ) -> tuple[Tensor, int]:
     """The image (C, H, W) behind one update, in the network's input space, and the steps of Levenberg-Marquardt done.
 
     Args: way: of `way_down`; label: (1, 1). Errors: `NoRule`.
     """
     update = {name: one[0] for name, one in observation.rows([target]).items()}
-    if isinstance(way, PooledChain):
+    if isinstance(way, OverlapChain):
         return image_through_pools(way, observation.model, update, observation.normalisation), 0
     masked = observation.zeros == "head" and bool((update[HEAD_WEIGHT] == 0).all(0).any())
     steps = []

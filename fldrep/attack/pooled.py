@@ -1,11 +1,10 @@
 """The image behind a gradient through ReLU, batch norm and max-pools, without the last layer's weight gradient.
 
-The slope at each cell of the last pool is known, as nothing but the head is behind it. The gradient of the convolution
-in front tells the winners (`winners`) and its input's patches, which overlap (`jigsaw`). From there down, a ReLU's
-output tells where it passes slopes, and each convolution's gradient tells its input by linear least squares. A further
-pool hides its winners; the features behind it are known, so an image with these features is looked for
-(`feature_descent`). Least squares from its winners do not go on from there: on ConvNet the gradient of the third
-convolution tells its input too badly.
+The gradient of one convolution tells its input, but for a factor, whatever is behind it (`overlaps`). The layers behind
+must take it to the probabilities that the last bias's gradient tells: that is the factor. Its own gradient must be the
+one sent: nothing is built on what does not hold. From there down, inputs are solved for layer by layer as far as that
+goes; a ReLU's output tells where it passes slopes. A max-pool hides its winners: an image with the features behind it
+is looked for (`feature_descent`).
 """
 
 from collections.abc import Mapping
@@ -13,96 +12,96 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fldrep.attack.feature_descent import image_with_features
-from fldrep.attack.jigsaw import assembled, places_of
-from fldrep.attack.layer_by_layer import Known, below, gradient_matrix
-from fldrep.attack.way_down import PooledChain, side_of
-from fldrep.attack.winners import winning_columns
+from fldrep.attack.layer_by_layer import Known, below
+from fldrep.attack.overlaps import input_by_overlaps
+from fldrep.attack.way_down import OverlapChain
 from fldrep.derivatives.layer import NoRule
-from fldrep.derivatives.layers.batch_norm import BatchNorm
-from fldrep.derivatives.layers.max_pool import MaxPool
 from fldrep.derivatives.patches import Geometry
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import HEAD_BIAS
 
-FILLED = 3  # times that entries of S too small to be told are taken from a forward pass
-HOLDS = 1e-4  # relative residual of D = S P from which nothing is built on it
+HOLDS = 1e-3  # relative residual of the convolution's own gradient from which nothing is built on its input
+FACTORS = torch.arange(-60, 61, dtype=torch.float64).div(4).exp2()  # tried first: 3e-5 to 3e4
+AT_ONCE = 16  # factors tried in one pass
+CORRECTED = 2  # times that the factor is put right by the size of the gradient: probabilities tell it to some 1e-5
+REFINED = 20  # most steps of Gauss-Newton on a factor
 
 
 def image_through_pools(
-    chain: PooledChain, model: Model, update: Mapping[str, Tensor], normalisation: Normalisation
+    chain: OverlapChain, model: Model, update: Mapping[str, Tensor], normalisation: Normalisation
 ) -> Tensor:
-    """The image (C, H, W) behind one gradient {name: (*shape)} in float64. Errors: `NoRule` saying what is not told."""
-    known = below_last_pool(chain, model, update)
-    pools = [at for at, part in enumerate(chain.rest) if isinstance(part.layer, MaxPool)]
-    if not pools:
-        return below(chain.rest, known, update).values
-    if len(pools) > 1:
-        raise NoRule("three MaxPool2d one behind the other")
-    at = pools[0]
-    known = below(chain.rest[at + 1 :], known, update)
-    front = nn.Sequential(*(part.layer.module for part in chain.rest[: at + 1]))
-    shape = chain.rest[0].shape
-    return _descended(front, known.values, shape, normalisation).to(known.values)
+    """The image (C, H, W) behind one gradient {name: (*shape)} in float64.
+
+    Of the convolutions that may give their input away, the first that does is taken. Errors: `NoRule` saying why the
+    one nearest to the image does not.
+    """
+    reasons = []
+    for at in chain.convolutions:
+        try:
+            known, first = input_of(chain, at, model, update), chain.solvable_from(at)
+            known = below(chain.parts[first:at], known, update)
+        except NoRule as reason:
+            reasons.append(reason)
+            continue
+        if not first:
+            return known.values
+        front = nn.Sequential(*(part.layer.module for part in chain.parts[:first]))
+        return _descended(front, known.values, chain.parts[0].shape, normalisation).to(known.values)
+    raise reasons[0]
+
+
+def input_of(chain: OverlapChain, at: int, model: Model, update: Mapping[str, Tensor]) -> Known:
+    """What is known in front of a convolution. Errors: `NoRule` where its gradient does not tell, with numbers."""
+    part = chain.parts[at]
+    module, gradient = part.layer.module, update[part.names["weight"]]
+    values = input_by_overlaps(gradient, Geometry.of(module), *part.shape[1:])
+    behind = nn.Sequential(*(one.layer.module for one in chain.parts[at + 1 :]), model.head)
+    values = values * factor_of(nn.Sequential(module, behind), values, update[HEAD_BIAS])
+    for _ in range(CORRECTED):
+        slopes, made = _gradients(module, behind, values, update[HEAD_BIAS])
+        values = values * (gradient.square().sum() / (made * gradient).sum())
+    slopes, made = _gradients(module, behind, values, update[HEAD_BIAS])
+    missed = float((made - gradient).norm() / gradient.norm())
+    if not missed < HOLDS:
+        raise NoRule(f"Conv2d whose input, as found, misses {missed:.0e} of its gradient")
+    return Known(values, slopes, torch.ones_like(slopes))
+
+
+def _gradients(module: nn.Module, behind: nn.Module, values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives of the loss by a convolution's input and weight; dL/dlogits is that of the last bias."""
+    with torch.enable_grad():
+        values = values.detach().requires_grad_()
+        out = module(values[None])
+        (steep,) = torch.autograd.grad(behind(out)[0] @ bias, out, retain_graph=True)
+        return torch.autograd.grad(out, (values, module.weight), steep)
+
+
+def factor_of(behind: nn.Module, values: Tensor, bias: Tensor) -> Tensor:
+    """The factor on values (C, H, W) at which the layers behind give the probabilities that dL/dlogits tells.
+
+    dL/dlogits is the probabilities less 1 at the label, where alone it is negative.
+    """
+    target = bias + nn.functional.one_hot(bias.argmin(), len(bias))
+    tried = torch.cat([FACTORS, -FACTORS]).to(values)
+
+    def missed(factors: Tensor) -> Tensor:
+        return behind(factors.view(-1, 1, 1, 1) * values).softmax(1) - target
+
+    sizes = torch.cat([missed(some).norm(dim=1) for some in tried.split(AT_ONCE)])
+    best, size = tried[sizes.argmin()], sizes.min()
+    for _ in range(REFINED):
+        by, slope = torch.func.jvp(lambda one: missed(one)[0], (best,), (torch.ones_like(best),))
+        moved = best - slope @ by / slope.square().sum()
+        if not (now := missed(moved).norm()) < size:
+            break
+        best, size = moved, now
+    return best
 
 
 def _descended(front: nn.Module, features: Tensor, shape: tuple[int, ...], valid: Normalisation) -> Tensor:
     """By a copy in float32, which is twice as fast and precise enough to tell winners."""
     quick = deepcopy(front).float().requires_grad_(False)
     return image_with_features(quick, features.float(), shape, valid)
-
-
-def below_last_pool(chain: PooledChain, model: Model, update: Mapping[str, Tensor]) -> Known:
-    """What is known in front of the last convolution. Errors: `NoRule` where D = S P does not hold of what is found."""
-    module, side = chain.convolution.layer.module, side_of(chain.pool)
-    high, wide = (length // side for length in chain.pool.shape[1:])
-    slopes = (model.head.weight.T @ update[HEAD_BIAS]).view(-1, high, wide)
-    for part in reversed(chain.pointwise):
-        if isinstance(part.layer, BatchNorm):
-            _, steep = part.layer.values_and_slopes(slopes.new_zeros(1, *part.shape))
-            slopes = slopes * steep[0]
-    gradient = update[chain.convolution.names["weight"]]
-    cells, columns = winning_columns(gradient.flatten(1), slopes.flatten(1))
-    patches = torch.linalg.lstsq(columns, gradient.flatten(1)).solution.view(-1, *gradient.shape[1:])
-    places = places_of(patches, cells, side, wide)
-    made = gradient.new_zeros(chain.pool.shape)
-    for (row, column), one in zip(places, columns.T, strict=True):
-        made[:, row, column] = one
-    values = _map(made, gradient, chain.convolution.shape)
-    for _ in range(FILLED):
-        made = _filled(chain, values.clamp_min(0), made, slopes, gradient)
-        values = _map(made, gradient, chain.convolution.shape)
-    matrix = gradient_matrix(made, *values.shape[1:], Geometry.of(module))
-    told = gradient.movedim(0, 1).flatten(1).T
-    wrong = float((matrix @ values.flatten(1).T - told).norm() / told.norm())
-    if not wrong < HOLDS:
-        raise NoRule(f"MaxPool2d whose winners, as found, miss {wrong:.0e} of the gradient in front")
-    down = F.conv_transpose2d(made[None], module.weight, padding=module.padding)[0]
-    return Known(values, down, torch.ones_like(values))
-
-
-def _map(made: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The convolution's input, from its gradient and the slopes (O, H, W) at its output."""
-    used = made.flatten(1).abs().sum(0).nonzero().flatten()
-    solved = torch.linalg.lstsq(made.flatten(1)[:, used], gradient.flatten(1)).solution
-    padding, (high, wide) = gradient.shape[-1] // 2, shape[1:]
-    places = [(int(one) // made.shape[2], int(one) % made.shape[2]) for one in used]
-    whole = assembled(solved.view(-1, *gradient.shape[1:]), places, high + 2 * padding, wide + 2 * padding)
-    return whole[:, padding : padding + high, padding : padding + wide]
-
-
-def _filled(chain: PooledChain, values: Tensor, made: Tensor, slopes: Tensor, gradient: Tensor) -> Tensor:
-    """S as (O, H, W), with the winners that it lacks taken from a forward pass."""
-    after = chain.convolution.layer.module(values[None])
-    for part in chain.pointwise:
-        after = part.layer.values(after)
-    best, winners = chain.pool.layer.winners(after)
-    has = F.max_pool2d(made.abs(), side_of(chain.pool)) > 0
-    live = gradient.flatten(1).norm(dim=1) > 0
-    lacks = ~has & (best[0] > 0) & live[:, None, None]
-    flat = made.flatten(1)
-    spread = torch.zeros_like(flat).scatter(1, winners[0].flatten(1), torch.where(lacks, slopes, 0).flatten(1))
-    return (flat + spread).view_as(made)

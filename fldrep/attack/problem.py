@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fldrep.attack.differentiated import differentiated
 from fldrep.attack.observation import Observation
+from fldrep.attack.reasons import as_bytes
 from fldrep.attack.residuals import Residuals
 from fldrep.attack.resume import Checkpointer, State
 from fldrep.models.normalisation import Normalisation
@@ -82,7 +83,9 @@ class Outcome:
 
     Distances are without regularisers. A problem that became not finite holds its last finite image and distance, and
     `finite` is False. `certified`: the update itself shows that the image is the one behind it, near as it can be
-    (`certificate`); an optimiser that cannot tell leaves it out, and nothing is.
+    (`certificate`); an optimiser that cannot tell leaves it out, and nothing is. `refused`: why there is no image of a
+    problem, as `reasons.as_bytes` makes it of sentences that are empty where there is one; image and distance of a
+    problem with a reason are not numbers, and it is not finite.
     """
 
     images: Tensor
@@ -92,9 +95,12 @@ class Outcome:
     finite: Tensor
     iterations: Tensor
     certified: Tensor | None = None
+    refused: Tensor | None = None
 
     def __post_init__(self):
-        """Where nothing is told, nothing is certified."""
+        """Where nothing is told, nothing is certified, and nothing refused."""
+        if self.refused is None:
+            object.__setattr__(self, "refused", as_bytes([""] * len(self.finite)))
         if self.certified is None:
             object.__setattr__(self, "certified", torch.zeros_like(self.finite))
 

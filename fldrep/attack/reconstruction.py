@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from fldrep.attack.problem import Outcome
+from fldrep.attack.reasons import as_words
+
+WORDS = ("members", "refused")  # fields that are no tensors
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Reconstruction:
     is (N, R), or (N, R, B); `all_images` is (N, R, C, H, W). Diverged: not finite, or ended above the initial distance.
     `certified` (N,) bool: the update itself shows that the image found is the one behind it, as `certificate` says;
     `all_certified` (N, R) is that of each restart. False where an attack cannot tell.
-    `members`, for an ensemble, names the attack that each restart is from.
+    `members`, for an ensemble, names the attack that each restart is from. `refused`, N lists of R sentences, says why
+    there is no image (its numbers are NaN, and it counts as diverged); empty where there is one.
     """
 
     images: Tensor
@@ -34,9 +38,12 @@ class Reconstruction:
     problems_at_once: Tensor
     members: list[list[str]] | None = None
     all_certified: Tensor | None = None
+    refused: list[list[str]] | None = None
 
     def __post_init__(self):
-        """Where nothing is told, nothing is certified."""
+        """Where nothing is told, nothing is certified, and nothing refused."""
+        if self.refused is None:
+            object.__setattr__(self, "refused", [[""] * row.numel() for row in self.diverged])
         if self.all_certified is None:
             object.__setattr__(self, "all_certified", torch.zeros_like(self.diverged, dtype=torch.bool))
 
@@ -54,6 +61,7 @@ class Reconstruction:
         diverged: Tensor,
         members: list[list[str]] | None = None,
         all_certified: Tensor | None = None,
+        refused: list[list[str]] | None = None,
         **whole: Tensor,
     ) -> "Reconstruction":
         """With the best restart picked. Args: tensors by the names above, (N, R, ...)."""
@@ -68,6 +76,7 @@ class Reconstruction:
             diverged=diverged,
             members=members,
             all_certified=all_certified,
+            refused=refused,
             **whole,
         )
 
@@ -80,19 +89,22 @@ class Reconstruction:
         }
         images, labels, finite = whole.pop("images"), whole.pop("labels"), whole.pop("finite")
         whole["all_certified"] = whole.pop("certified")
+        refused = [as_words(row) for row in whole.pop("refused")]
         return cls.of(
             all_images=images.squeeze(2) if single else images,
             labels_found=labels.squeeze(2) if single else labels,
             diverged=~finite | ~(whole["final_distance"] <= whole["initial_distance"]),
             problems_at_once=torch.tensor(sizes).view(-1, restarts),
+            refused=refused,
             **whole,
         )
 
     @classmethod
     def joined(cls, parts: "list[Reconstruction]") -> "Reconstruction":
         """One result for the targets of all."""
-        tensors = [field.name for field in fields(cls) if field.name != "members"]
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors})
+        tensors = [field.name for field in fields(cls) if field.name not in WORDS]
+        refused = [row for part in parts for row in part.refused]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}, refused=refused)
 
 
 def smallest(distance: Tensor, diverged: Tensor, certified: Tensor | None = None) -> Tensor:

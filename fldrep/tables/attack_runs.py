@@ -41,7 +41,7 @@ ATTACK_OUTCOME = (
         " attack cannot tell",
         null=True,
     ),
-    Column("refused", "str", "why there was nothing to attack; empty where there was", null=True),
+    Column("refused", "str", "why there is no image; empty where there is one", null=True),
     Column(
         "live_pruned", "float", "share of live features pruned in the target's update", "share in [0, 1]", null=True
     ),

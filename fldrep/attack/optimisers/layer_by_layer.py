@@ -23,7 +23,8 @@ class LayerByLayer:
     """Layer by layer in closed form, for chains of convolutions and linear layers with invertible activations.
 
     Through a mask on the head, steps of Levenberg-Marquardt find the input of the last layer below it: `iterations`.
-    Through ReLU and max-pools the winners of the pools are found besides, and a mask on the head does not matter.
+    Through ReLU and max-pools it begins at a convolution whose gradient gives its input away, and a mask on the head
+    does not matter. Where an update does not tell its image, the outcome says why.
     """
 
     class Settings(Section):
@@ -37,6 +38,7 @@ class LayerByLayer:
         from fldrep.attack.closed_form import image_of
         from fldrep.attack.least_squares import LeastSquares
         from fldrep.attack.problem import Outcome
+        from fldrep.attack.reasons import as_bytes
         from fldrep.attack.way_down import way_down
         from fldrep.derivatives.layer import NoRule
 
@@ -49,15 +51,17 @@ class LayerByLayer:
                 "points": points,
                 "steps": torch.zeros(len(points), dtype=torch.long, device=points.device),
                 "certified": torch.zeros(len(points), dtype=torch.bool, device=points.device),
+                "refused": as_bytes([""] * len(points)),
             }
             done, at = progress.begin(at)
             for place in range(done, len(points) if settings.iterations else 0):
+                at = {name: one.clone() for name, one in at.items()}
                 try:
                     image, steps = image_of(it, way, place, problems.labels[place : place + 1], settings.iterations)
-                except NoRule:  # what is not determined stays where it started
+                except NoRule as reason:
+                    at["points"][place], at["refused"][place] = torch.nan, as_bytes([f"has {reason}"])[0]
                     progress.step(at)
                     continue
-                at = {name: one.clone() for name, one in at.items()}
                 point = system.points_of(image[None, None])[0]
                 at["points"][place], at["certified"][place] = settled(system, place, point)
                 at["steps"][place] = steps
@@ -66,4 +70,5 @@ class LayerByLayer:
                 at["certified"] = torch.zeros_like(at["certified"])
             final = system.values(at["points"]).norm(dim=1) / whole
             images, _ = system.parts(at["points"])
-            return Outcome(images, problems.labels, initial, final, final.isfinite(), at["steps"], at["certified"])
+            found = images, problems.labels, initial, final, final.isfinite(), at["steps"], at["certified"]
+            return Outcome(*found, at["refused"])
