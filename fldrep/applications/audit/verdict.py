@@ -1,0 +1,58 @@
+"""The verdict of an audit, and its sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fldrep.analysis.floors import RECOGNISED
+from fldrep.applications.audit.case import Case
+from fldrep.applications.audit.determined import Determined
+
+EXACTLY = "recovered-exactly"
+RECOVERED = "recovered"
+IDENTIFIABLE = "identifiable-not-recovered"
+HIDDEN = "not-identifiable"
+NOTHING = "nothing-to-attack"
+IS_RECOVERED = (EXACTLY, RECOVERED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack came to, as the verdict sees it."""
+
+    attack: str
+    exact: bool
+    recovered: bool
+    certified: bool
+    images: int
+
+
+def verdict_of(outcomes: Sequence[Outcome], determined: Determined | None) -> str:
+    """The first that holds: found exactly, found, hidden from attackers of this kind; else there to be found."""
+    if any(one.exact for one in outcomes):
+        return EXACTLY
+    if any(one.recovered for one in outcomes):
+        return RECOVERED
+    return HIDDEN if determined is not None and determined.hides else IDENTIFIABLE
+
+
+def sentence_of(verdict: str, case: Case, outcomes: Sequence[Outcome], determined: Determined | None) -> str:
+    """The verdict in one sentence."""
+    one, own = case.total == 1, "its image" if case.total == 1 else "its images"
+    if verdict == NOTHING:
+        return "The update is zero everywhere: it tells a server nothing, and there is nothing to attack."
+    if verdict in IS_RECOVERED:
+        chosen = next(it for it in outcomes if (it.exact if verdict == EXACTLY else it.recovered))
+        whose = "the image" if one else f"{chosen.images} of the {case.total} images"
+        how = "exactly" if verdict == EXACTLY else "recognisably"
+        shown = "the update itself proves it" if chosen.certified else "the originals show it"
+        return f"A server recovers {whose} behind this update {how}: {chosen.attack} found it, and {shown}."
+    if verdict == HIDDEN:
+        left = f"{'at least ' if determined.method == 'bound' else ''}{100 * determined.floor:.0f} %"
+        return (
+            f"This update hides {own} from such an attacker: it leaves {left} of the variance open, and an image "
+            f"is recognised at {100 * RECOGNISED:.0f} % or less."
+        )
+    tried = "no attack tried here recovered it" if outcomes else "no attack was tried"
+    if determined is not None and determined.method != "bound":
+        return f"This update determines {own}, although {tried}: a better attack can, so that this is no protection."
+    return f"Nothing shows that this update hides {own}: {tried}, but it holds enough numbers to tell."
