@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.applications.audit.budget import Costs, evaluations, seconds
+from fldrep.applications.audit.budget import Costs, evaluations, in_words
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence, sent_of
 from fldrep.attack.attacker import carry_out
@@ -41,11 +41,22 @@ class Candidate:
 # The strongest first, as docs/attacks.md and docs/exact-attacks.md have measured them.
 CANDIDATES = (
     Candidate("closed-form", 30, 30, 1.0),
-    Candidate("gs-spectral-masked", 300, 30, 0.5),
+    Candidate("gs-spectral-masked", 300, 30, 0.5, unmasked="gs-spectral"),
     Candidate("gauss-newton", 60, 8, 0.7),
     Candidate("r-matching-spectral", 150, 30, 0.5),
     Candidate("dlg-masked", 100, 10, 1.0, unmasked="dlg"),
 )
+
+# What each does, for a reader who has not met it.
+DOES = {
+    "closed-form": "solves for the image, from the last layer down, by linear equations",
+    "gauss-newton": "solves for the image by Gauss-Newton steps on its pixels",
+    "gs-spectral": "moves a trial image, which looks natural, until its gradient points the same way",
+    "r-matching-spectral": "the same, and the representation of the trial image is matched besides",
+    "dlg": "moves a trial image and a trial label until their gradient is the same",
+}
+DOES |= {"gs-spectral-masked": DOES["gs-spectral"] + ", where it was not pruned"}
+DOES |= {"dlg-masked": DOES["dlg"] + ", where it was not pruned"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def planned(case: Case, evidence: Evidence, costs: Costs, operations: float) -> 
             steps = one.most if not step else min(one.most, int((room - fixed) / step))
             if steps < one.least or fixed > room:
                 least = fixed + one.least * step
-                why = f"it takes about {seconds(least)} s; there were {seconds(max(room, 0))} s for it in the budget"
+                why = f"it takes about {in_words(least)}; there were {in_words(max(room, 0))} for it in the budget"
             else:
                 settings = settings.model_copy(update={"iterations": steps})
                 found.append(Planned(settings, fixed + steps * step))

@@ -5,7 +5,6 @@ any machine. The clock only stops a plan that overruns twofold. Constants were m
 LeNet and ConvNet with CIFAR-10 and MNIST: plans took 0.3 to 1 of what was planned there.
 """
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -20,10 +19,13 @@ from fldrep.config.attacks import AttackSettings, evaluations_of
 from fldrep.config.parts import words
 from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.derivatives.layer import NoRule
+from fldrep.derivatives.layerwise import layerwise
+from fldrep.derivatives.update_jacobian import PUSHED_AT_ONCE
 
 RATE = 6e10  # operations a second that a plan counts on
 OVERRUN = 2.0  # times the budget after which what is left is cut
 CALL = 4e8  # operations that one evaluation of the gradient costs besides its arithmetic
+AUTOGRAD = 1.5  # times that, where autograd differentiates
 PASSES = 6  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
 DOUBLE = 2  # operations that one of dense algebra in float64 counts as
@@ -34,9 +36,13 @@ MATRIX_FREE = 2**30  # bytes of a Jacobian from which Gauss-Newton solves withou
 
 @dataclass(frozen=True)
 class Costs:
-    """Operations of the parts of one audit: `forward` of all images, `entries` not zero, `unknowns`."""
+    """Operations of the parts of one audit: `forward` of all images, `call`, `entries` not zero, `unknowns`.
+
+    `call`: what one evaluation of the gradient costs besides its arithmetic; more where the layers have no rules.
+    """
 
     forward: float
+    call: float
     entries: int
     unknowns: int
     pools: bool
@@ -51,18 +57,25 @@ class Costs:
             pools = isinstance(way_down(case.model, case.shape), PooledChain)
         except NoRule:
             pools = False
-        return cls(forward, max(1, evidence.nonzero), case.unknowns, pools)
+        slow = case.local is not None or layerwise(case.model, case.shape) is None
+        call = CALL * case.steps * (AUTOGRAD if slow else 1)
+        return cls(forward, call, max(1, evidence.nonzero), case.unknowns, pools)
 
     @property
     def evaluation(self) -> float:
         """One distance and its derivative by the images."""
-        return PASSES * self.forward + CALL
+        return PASSES * self.forward + self.call
+
+    @property
+    def pushes(self) -> float:
+        """The derivative along each unknown."""
+        return PUSH * self.forward * self.unknowns + self.call * self.unknowns / PUSHED_AT_ONCE / 2
 
     @property
     def jacobian(self) -> float:
         """The Jacobian of the update by the images, J'J, and one factorisation."""
         algebra = 2 * self.entries * self.unknowns**2 + 2 * self.unknowns**3
-        return PUSH * self.forward * self.unknowns + DOUBLE * algebra
+        return self.pushes + DOUBLE * algebra
 
     @property
     def spectrum(self) -> float:
@@ -71,7 +84,7 @@ class Costs:
         rows = self.entries if held else ROWS_BY_UNKNOWN * self.unknowns
         mixed = 0 if held else 4 * self.entries * self.unknowns
         algebra = rows * self.unknowns**2 + SPECTRA * self.unknowns**3 + mixed
-        return PUSH * self.forward * self.unknowns + DOUBLE * algebra
+        return self.pushes + DOUBLE * algebra
 
     def fixed(self, settings: AttackSettings) -> float:
         """What an attack costs without a step."""
@@ -95,9 +108,17 @@ def evaluations(settings: AttackSettings, steps: int) -> int:
 
 
 def seconds(operations: float) -> float:
-    """What operations take at the fixed rate, to two digits."""
-    took = operations / RATE
-    return round(took, 1 - math.floor(math.log10(took))) if took > 0 else 0.0
+    """What operations take at the fixed rate."""
+    return operations / RATE
+
+
+def in_words(operations: float) -> str:
+    """The same for a reader, in seconds, to two digits.
+
+    >>> in_words(RATE * 1234), in_words(RATE / 8)
+    ('1200 s', '0.12 s')
+    """
+    return f"{float(f'{seconds(operations):.2g}'):g} s"
 
 
 class Overrun(Exception):

@@ -130,7 +130,7 @@ def _settings(case: Case, evidence: Evidence, work: Work) -> dict[str, object]:
         "budget": work.budget,
         "operations_per_second": RATE,
         "cut_after": OVERRUN * work.budget,
-        "planned_seconds": 0.0 if work.plan is None else seconds(work.plan.operations),
+        "planned_seconds": 0.0 if work.plan is None else number(seconds(work.plan.operations)),
         "notes": case.notes,
     }
 

@@ -12,6 +12,8 @@ from fldrep.config.needs import Public, Sent
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 SCATTERED = 0.01  # share of a tensor that is zero outside rows and columns of zeros: units that are off leave those
+GAP = 0.05  # the hundredth of a tensor's entries, over the median, from where small ones lack; a normal law has 0.02
+FEW = 100  # entries below which no law is read off them
 ABOVE_ROUNDING = 8.0  # times an entry's own rounding from where what is left counts as noise
 
 
@@ -71,16 +73,25 @@ def sent_of(case: Case) -> Sent:
 def zeros_of(update: dict[str, Tensor]) -> str:
     """Where zeros are that tell nothing. Shape: {name: (*shape)}.
 
-    Units that are off leave whole rows and columns of zeros, also undefended. A pruned last layer leaves columns;
-    pruning elsewhere leaves zeros here and there, or a whole tensor.
+    A pruned last layer leaves columns of zeros; pruning elsewhere leaves a whole tensor, zeros here and there in the
+    first layer, or in others a gap between zero and the least entry that is left. Units that are off leave zeros, too,
+    whole rows and columns of them in most layers, but no gap.
     """
-    body = {name: value for name, value in update.items() if name not in (HEAD_WEIGHT, HEAD_BIAS)}
-    if any(not bool((value != 0).any()) or scattered(value) > SCATTERED for value in body.values()):
+    first = next(value for value in update.values() if value.ndim > 1)
+    if any(not bool((value != 0).any()) for value in update.values()) or scattered(first) > SCATTERED:
         return "all"
-    head = update[HEAD_WEIGHT]
-    if scattered(head) > SCATTERED or not bool((head != 0).any()):
+    if any(scattered(value) > SCATTERED and has_gap(value) for value in update.values()):
         return "all"
-    return "head" if bool((head == 0).all(0).any()) else "none"
+    return "head" if bool((update[HEAD_WEIGHT] == 0).all(0).any()) else "none"
+
+
+def has_gap(value: Tensor) -> bool:
+    """Whether entries near zero lack among those that are not zero, as where the smallest were pruned."""
+    kept = value[value != 0].abs().flatten()
+    if len(kept) < FEW:
+        return False
+    kept = kept.sort().values
+    return bool(kept[len(kept) // 100] > GAP * kept[len(kept) // 2])
 
 
 def scattered(value: Tensor) -> float:

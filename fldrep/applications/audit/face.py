@@ -1,6 +1,7 @@
 """`fldrep.audit`: one update audited, from Python and behind the command."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -64,7 +65,8 @@ def audit(
         normalisation=normalisation,
         seed=seed,
     )
-    with one_thread():
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that layers have no rules is noted
         return audit_of(case, budget, progress)
 
 

@@ -49,7 +49,8 @@ def gradient_of(network: nn.Module, update: Mapping[str, Any]) -> Given:
     found, rounding = {}, {}
     for name, parameter in parameters.items():
         value = torch.zeros_like(parameter) if name in frozen else _fitted(f"update[{name!r}]", own[name], parameter)
-        found[name], rounding[name] = _wide(value), rounding_of(value)
+        found[name] = value.to(parameter.dtype)  # float64 may hold what was computed in float32: no more is taken of it
+        rounding[name] = max(rounding_of(value), rounding_of(found[name]))
     if any(value.dtype in HALF for value in own.values()):
         notes.append("half precision is read as float32")
     return Given(found, "gradient", rounding, notes)

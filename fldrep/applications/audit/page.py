@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from PIL import Image
 from torch import Tensor
 
+from fldrep.applications.audit.attacks import DOES
 from fldrep.applications.audit.changes import HEADLESS, NOISE, PRUNED
 from fldrep.applications.audit.pictures import picture_of
 from fldrep.applications.audit.verdict import EXACTLY, HIDDEN, IDENTIFIABLE, NOTHING, RECOVERED
@@ -53,9 +54,9 @@ def determined_words(said: dict) -> str:
         if enough:
             return counted + "That is enough to determine them all; whether it does was not measured."
         return counted + f"At least {100 * one['floor']:.2g} % of the images' variance stays open, whatever the attack."
-    share = f"the update sees {one['rank']:,} of the {whole} directions in which the pixels can change"
+    share = f"Of {whole} pixel values, the update notices a change in {one['rank']:,} independent directions."
     left = f"To the precision with which it was sent, it leaves {percent(one['floor'])} of the images' variance open"
-    return f"By its derivative, {share}. {left}; an image is recognised at 10 % and less."
+    return f"{share} {left}; an image is recognised at 10 % or less."
 
 
 def last_layer_words(said: dict) -> list[str]:
@@ -79,10 +80,13 @@ def last_layer_words(said: dict) -> list[str]:
 
 def attack_words(one: dict) -> str:
     """What an attack found, in words."""
-    left = "nothing was left of it that is finite" if one["residual"] is None else f"{percent(one['residual'])}"
-    words = [f"Its images leave {left} of the update unexplained."]
+    words = [f"It {DOES[one['attack']]}."]
+    if one["residual"] is None:
+        words.append("It diverged.")
+    else:
+        words.append(f"What it found leaves {percent(one['residual'])} of the update unexplained.")
     if one["certified"]:
-        words.insert(0, "Certified exact: no other image near by gives this update.")
+        words.insert(1, "Certified exact: no other image near by gives this update.")
     if one["ssim"] is not None:
         near = "recovered" if one["recovered"] else "not recovered"
         words.append(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fldrep.applications.audit.attacks import Planned, planned
-from fldrep.applications.audit.budget import DOUBLE, RATE, SPECTRA, Costs, seconds
+from fldrep.applications.audit.budget import DOUBLE, RATE, SPECTRA, Costs, in_words
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
 
@@ -72,8 +72,6 @@ def _against(case: Case, evidence: Evidence, costs: Costs, room: float) -> str:
     if evidence.labels is None:
         return "the labels are not known, and the derivative of the update depends on them"
     if costs.spectrum > room:
-        needed = seconds(costs.spectrum / THEORY)
-        return (
-            f"measuring takes about {seconds(costs.spectrum)} s, more than a third of the budget; {needed} s would do"
-        )
+        whole = in_words(costs.spectrum / THEORY)
+        return f"measuring takes about {in_words(costs.spectrum)}, a third of a budget of {whole}, which would do"
     return ""

@@ -37,7 +37,7 @@ class Bar:
         """So much of the plan is done."""
         seconds = min(seconds, self.total)
         if self.bar is not None and seconds > self.done:
-            self.bar.update(round(seconds - self.done, 3))
+            self.bar.update(seconds - self.done)
             self.done = seconds
 
 
@@ -59,5 +59,5 @@ def progress_of(progress: Callable | None, total: float) -> Iterator[Bar]:
         yield Bar()
         return
     form = "{l_bar}{bar}| {elapsed} of about " + f"{total:.0f} s, {{remaining}} left"
-    with progress(total=round(total, 3), desc="audit", bar_format=form, smoothing=0) as bar:
+    with progress(total=total, desc="audit", bar_format=form, smoothing=0) as bar:
         yield Bar(bar, total)

@@ -45,7 +45,7 @@ def sentence_of(verdict: str, case: Case, outcomes: Sequence[Outcome], determine
         whose = "the image" if one else f"{chosen.images} of the {case.total} images"
         how = "exactly" if verdict == EXACTLY else "recognisably"
         shown = "the update itself proves it" if chosen.certified else "the originals show it"
-        return f"A server recovers {whose} behind this update {how}: {chosen.attack} found it, and {shown}."
+        return f"A server recovers {whose} behind this update {how}: the attack {chosen.attack} found it, and {shown}."
     if verdict == HIDDEN:
         left = f"{'at least ' if determined.method == 'bound' else ''}{100 * determined.floor:.0f} %"
         return (

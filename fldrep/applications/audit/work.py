@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fldrep.applications.audit import changes
 from fldrep.applications.audit.attacks import Found, Planned, attacked
-from fldrep.applications.audit.budget import OVERRUN, RATE, Deadline, Overrun, seconds
+from fldrep.applications.audit.budget import OVERRUN, RATE, Deadline, Overrun, in_words, seconds
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.changes import Change
 from fldrep.applications.audit.determined import Determined, counted, jacobian_at, measured, place_of
@@ -15,6 +15,9 @@ from fldrep.applications.audit.judging import likeness
 from fldrep.applications.audit.plan import ATTACKED_AT_LEAST, CHANGES, Plan
 from fldrep.applications.audit.progress import Bar
 from fldrep.errors import AttackRefused
+
+CUT = "cut: the plan overran its budget twofold"
+CHANGED = "attacks on a changed update"
 
 
 class Work:
@@ -38,24 +41,26 @@ class Work:
         for one in self.plan.attacks:
             with bar.until_done(seconds(one.operations)):
                 self._part(one.settings.title, deadline, lambda one=one: self._attack(case, evidence, one, bar))
-        with bar.until_done(seconds(self.plan.theory)):
-            self._part("identifiability", deadline, lambda: self._determine(case, evidence, bar))
+        if self.plan.measures:
+            with bar.until_done(seconds(self.plan.theory)):
+                self._part("identifiability", deadline, lambda: self._determine(case, evidence, bar))
         if self.determined is None:
-            self.determined = counted(case, evidence, "cut: the plan overran its budget twofold")
-        self._part("attacks on the update as it would be changed", deadline, lambda: self._change(case, evidence, bar))
+            self.determined = counted(case, evidence, self.plan.against or CUT)
+            self.changes += changes.by_counting(case, evidence.entries, evidence.nonzero)
+        self._part(CHANGED, deadline, lambda: self._change(case, evidence, bar))
         bar.reach(self.plan.operations / RATE)
 
     def _part(self, what: str, deadline: Deadline, part: Callable[[], None]) -> None:
         if deadline.over:
             self.cut = True
-            self.not_tried.append((what, "cut: the plan overran its budget twofold"))
+            self.not_tried.append((what, CUT))
             return
         try:
             with deadline:
                 part()
         except Overrun:
             self.cut = True
-            self.not_tried.append((what, "cut: the plan overran its budget twofold"))
+            self.not_tried.append((what, CUT))
 
     def _attack(self, case: Case, evidence: Evidence, one: Planned, bar: Bar) -> None:
         title = one.settings.title
@@ -73,10 +78,6 @@ class Work:
 
     def _determine(self, case: Case, evidence: Evidence, bar: Bar) -> None:
         bar.say("what the update determines")
-        if not self.plan.measures:
-            self.determined = counted(case, evidence, self.plan.against)
-            self.changes += changes.by_counting(case, evidence.entries, evidence.nonzero)
-            return
         at = place_of(case, evidence, self.found)
         jacobian = jacobian_at(case, evidence, at)
         self.determined = measured(case, jacobian, at.what)
@@ -92,22 +93,21 @@ class Work:
         """The best attack that goes through pruning and noise, on the update as it would be."""
         truth = self._truth(case)
         if truth is None:
-            self.not_tried.append(("attacks on a changed update", "no image is known to be right to judge them by"))
+            self.not_tried.append((CHANGED, "no image is known to be right to judge them by"))
             return
         best, most = None, 0.0
         for one in self.found:
             near = likeness(case, one.images, truth)
             if near.recovered and self._planned(one).operations and self._planned(one).goes_through:
                 best, most = (one, near.ssim or 1.0) if (near.ssim or 1.0) > most else (best, most)
-        what = "attacks on a changed update"
         if best is None:
-            self.not_tried.append((what, "no attack that goes through pruning or noise recovered the image as it is"))
+            self.not_tried.append((CHANGED, "no attack that goes through pruning or noise recovered the image"))
             return
         attack = self._planned(best)
         runs = self.plan.runs(attack)
         if runs < ATTACKED_AT_LEAST:
-            needed = seconds(ATTACKED_AT_LEAST * attack.operations / CHANGES)
-            self.not_tried.append((what, f"{ATTACKED_AT_LEAST} runs of {best.attack} take a sixth of {needed} s"))
+            needed = in_words(ATTACKED_AT_LEAST * attack.operations / CHANGES)
+            self.not_tried.append((CHANGED, f"{ATTACKED_AT_LEAST} runs of {best.attack} need a budget of {needed}"))
             return
         part = bar(seconds(attack.operations))
         self.changes += changes.by_attacks(
