@@ -49,7 +49,7 @@ def audit_command(
 
     tensors = {name: None if path is None else files.read_update(path) for name, path in given.items()}
     found = audit(
-        files.network_from(model, own_weights=weights is None and before is None),
+        files.network_from(model, own_weights=weights is before is after is None),
         **tensors,
         labels=labels,
         shape=shape,

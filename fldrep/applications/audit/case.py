@@ -126,6 +126,8 @@ def _evaluated(model: nn.Module) -> tuple[nn.Module, list[str]]:
         network = copy.deepcopy(model)
     except OF_OTHERS as error:
         raise ConfigError(f"model: cannot be copied: {line_of(error)}") from None
+    if not any(True for _ in network.parameters()):
+        raise ConfigError("model: it has no parameters, so that there is no update")
     notes = []
     if any(one.training for one in network.modules()):
         notes.append("the model is put in eval mode: batch norm by its running statistics, no dropout")
