@@ -41,7 +41,7 @@ class Candidate:
 # The strongest first, as docs/attacks.md and docs/exact-attacks.md have measured them.
 CANDIDATES = (
     Candidate("closed-form", 30, 30, 1.0),
-    Candidate("gs-spectral-masked", 300, 30, 0.5, unmasked="gs-spectral"),
+    Candidate("gs-spectral-masked", 300, 30, 0.7, unmasked="gs-spectral"),
     Candidate("gauss-newton", 60, 8, 0.7),
     Candidate("r-matching-spectral", 150, 30, 0.5),
     Candidate("dlg-masked", 100, 10, 1.0, unmasked="dlg"),
@@ -96,19 +96,20 @@ def planned(case: Case, evidence: Evidence, costs: Costs, operations: float) -> 
     for one in CANDIDATES:
         settings = one.settings(evidence.zeros)
         why = _against(case, evidence, settings)
-        if not why:
-            room, fixed, step = one.share * left, costs.fixed(settings), costs.step(settings)
-            steps = one.most if not step else min(one.most, int((room - fixed) / step))
-            if steps < one.least or fixed > room:
-                least = fixed + one.least * step
-                why = f"it takes about {in_words(least)}; there were {in_words(max(room, 0))} for it in the budget"
-            else:
-                settings = settings.model_copy(update={"iterations": steps})
-                found.append(Planned(settings, fixed + steps * step))
-                left -= found[-1].operations
-                continue
-        found.append(Planned(settings, 0.0, why))
+        found.append(Planned(settings, 0.0, why) if why else _within(one, settings, costs, one.share * max(left, 0.0)))
+        left -= found[-1].operations
     return found
+
+
+def _within(one: Candidate, settings: AttackSettings, costs: Costs, room: float) -> Planned:
+    """An attack with as many of its steps as fit into so many operations, or why it is not tried."""
+    fixed, step = costs.fixed(settings), costs.step(settings)
+    least = fixed + one.least * step
+    if least > room:
+        why = f"it takes about {in_words(least)}; there were {in_words(room)} for it in the budget"
+        return Planned(settings, 0.0, why)
+    steps = min(one.most, int((room - fixed) / step)) if step else one.most
+    return Planned(settings.model_copy(update={"iterations": steps}), fixed + steps * step)
 
 
 def _against(case: Case, evidence: Evidence, settings: AttackSettings) -> str:

@@ -8,22 +8,26 @@ from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
 
 THEORY, CHANGES = 1 / 3, 1 / 6  # most of a budget that identifiability takes, and attacks on a changed update
-PRUNED_AT_LEAST, ATTACKED_AT_LEAST = 3, 4  # measures from which a change is looked for
+PRUNED_AT_LEAST, MOST_PRUNED = 3, 5  # measures that a search among prunings takes
+ATTACKED_AT_LEAST = 4  # runs that a search by attacks takes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an audit does: the spectrum of its update or not, the same under noise and under so many prunings, attacks.
+    """What an audit does, in operations.
 
-    `against`: why the spectrum is not measured, empty where it is; `planned`: operations of each part.
+    `theory`: of identifiability, changes by it included; `against`: why it is not measured, empty where it is;
+    `noise`: whether its floor is found as a function of noise, `prunings`: at so many rates; `attacks` with theirs;
+    `changes`: what attacks on a changed update may take.
     """
 
     costs: Costs
-    budget: float
     attacks: list[Planned]
     against: str
     noise: bool
     prunings: int
+    theory: float
+    changes: float
 
     @property
     def measures(self) -> bool:
@@ -31,20 +35,13 @@ class Plan:
         return not self.against
 
     @property
-    def theory(self) -> float:
-        """Operations of identifiability, changes by it included."""
-        if self.against:
-            return 0.0
-        return self.costs.spectrum * (1 + self.prunings) + self.noise * curve(self.costs)
-
-    @property
     def operations(self) -> float:
-        """All that is certain to be done."""
-        return self.theory + sum(one.operations for one in self.attacks) + CHANGES * self.budget * RATE
+        """All of it."""
+        return self.theory + sum(one.operations for one in self.attacks) + self.changes
 
     def runs(self, attack: Planned) -> int:
         """How many changed updates an attack may be run on."""
-        return int(CHANGES * self.budget * RATE / attack.operations) if attack.operations else 0
+        return int(self.changes / attack.operations) if attack.operations else 0
 
 
 def plan_of(case: Case, evidence: Evidence, budget: float) -> Plan:
@@ -52,13 +49,17 @@ def plan_of(case: Case, evidence: Evidence, budget: float) -> Plan:
     costs = Costs.of(case, evidence)
     whole, room = budget * RATE, THEORY * budget * RATE
     against = _against(case, evidence, costs, room)
-    left = 0.0 if against else room - costs.spectrum
-    noise = not against and curve(costs) <= left
-    prunings = int((left - noise * curve(costs)) / costs.spectrum) if left > 0 else 0
-    prunings = min(prunings, 5) if prunings >= PRUNED_AT_LEAST else 0
+    left = -1.0 if against else room - costs.spectrum
+    noise = curve(costs) <= left
+    prunings = max(0, int((left - noise * curve(costs)) / costs.spectrum))
+    prunings = min(prunings, MOST_PRUNED) if prunings >= PRUNED_AT_LEAST else 0
     theory = 0.0 if against else costs.spectrum * (1 + prunings) + noise * curve(costs)
-    attacks = planned(case, evidence, costs, whole * (1 - CHANGES) - theory)
-    return Plan(costs, budget, attacks, against, noise, prunings)
+    plans = [
+        Plan(costs, planned(case, evidence, costs, whole - theory - kept), against, noise, prunings, theory, kept)
+        for kept in (CHANGES * whole, 0.0)
+    ]
+    able = any(one.goes_through and plans[0].runs(one) >= ATTACKED_AT_LEAST for one in plans[0].attacks)
+    return plans[0] if able else plans[1]
 
 
 def curve(costs: Costs) -> float:
