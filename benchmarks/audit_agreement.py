@@ -16,8 +16,10 @@ import fldrep
 from fldrep.analysis.rows import chosen
 from fldrep.analysis.verdicts import is_found
 from fldrep.applications.audit.verdict import IS_RECOVERED
+from fldrep.config.attacks import attack_settings
 from fldrep.config.data import DataSettings
 from fldrep.config.models import NETWORKS
+from fldrep.config.presets import OLD_ATTACKS
 from fldrep.data.dataset import RawArrays
 from fldrep.data.datasets import channels_first, load_arrays
 from fldrep.models.building import network_of
@@ -58,8 +60,12 @@ def main(most: int) -> None:
 
 
 def of_images(results: str) -> pd.DataFrame:
-    """Which published images any attack found: a row an image, `found`, its `index` among the training images."""
+    """Which published images an attack on one update found: a row an image, `found`, its `index` in the training set.
+
+    Attacks on the mean of several updates (`repeats`) see more than an audit does, and are left out.
+    """
     attacks = chosen(ATTACKS.read(RESULTS / results / "attacks.parquet"))
+    attacks = attacks[[attack_settings(one).repeats is None for one in attacks["preset"].replace(OLD_ATTACKS)]]
     image = ["dataset", "model", "partition", "defense", "round", "seed", "target", "index", "label"]
     return attacks.assign(found=is_found(attacks)).groupby(image, as_index=False)["found"].any()
 
