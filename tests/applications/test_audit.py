@@ -233,6 +233,35 @@ def test_secure_aggregation_leaves_the_mean_of_all_clients(network, pixels):
     assert "secure aggregation" in said["threat_model"]["sees"]
 
 
+def test_images_too_small_for_ssim_are_judged_by_their_error(pixels):
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Sigmoid(), nn.Linear(8, 3))
+    small = pixels[:1, :, :4, :4]
+    model = fldrep.wrap(made, (1, 4, 4)).eval()
+    update = fldrep.client_update(model, CONSTANTS.to_input(small), torch.tensor([2]))
+    found = audited(made, update, shape=(1, 4, 4), originals=small, budget=2.0)
+    assert found.verdict == "recovered-exactly"
+    assert {one["ssim"] for one in found.to_dict()["attacks"]} == {None}
+
+
+def test_a_network_whose_head_is_named(network, pixels):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.aside = network(Residual), nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.aside(x.new_zeros(1, 2))
+            return self.inner(x) * 1.0
+
+    wrapped = fldrep.wrap(Named(), SHAPE, head="inner.fc").eval()
+    images = CONSTANTS.to_input(pixels[:1])
+    update = {name: value[0] for name, value in fldrep.client_update(wrapped, images, torch.tensor([0])).items()}
+    assert "inner.fc.weight" in update
+    weights = {name: value for name, value in Named().state_dict().items() if name in update}
+    assert audited(wrapped, update, weights=weights, budget=1.0).verdict == "identifiable-not-recovered"
+
+
 def test_an_update_of_zeros_is_nothing_to_attack(one, tmp_path):
     network, update, image = one
     found = audited(network, {name: torch.zeros_like(value) for name, value in update.items()}, originals=image)

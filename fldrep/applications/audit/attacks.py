@@ -52,7 +52,7 @@ DOES = {
     "closed-form": "solves for the image, from the last layer down, by linear equations",
     "gauss-newton": "solves for the image by Gauss-Newton steps on its pixels",
     "gs-spectral": "moves a trial image, which looks natural, until its gradient points the same way",
-    "r-matching-spectral": "the same, and the representation of the trial image is matched besides",
+    "r-matching-spectral": "does as gs-spectral does, and matches the representation of the trial image besides",
     "dlg": "moves a trial image and a trial label until their gradient is the same",
 }
 DOES |= {"gs-spectral-masked": DOES["gs-spectral"] + ", where it was not pruned"}

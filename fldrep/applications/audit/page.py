@@ -53,10 +53,10 @@ def determined_words(said: dict) -> str:
         counted = f"It holds {said['update']['nonzero']:,} numbers that are not zero, for {whole} pixel values. "
         if enough:
             return counted + "That is enough to determine them all; whether it does was not measured."
-        return counted + f"At least {100 * one['floor']:.2g} % of the images' variance stays open, whatever the attack."
+        return counted + f"At least {100 * one['floor']:.2g} % of the picture stays open, whatever the attack."
     share = f"Of {whole} pixel values, the update notices a change in {one['rank']:,} independent directions."
-    left = f"To the precision with which it was sent, it leaves {percent(one['floor'])} of the images' variance open"
-    return f"{share} {left}; an image is recognised at 10 % or less."
+    left = f"To the precision with which it was sent, it leaves {percent(one['floor'])} of the picture open"
+    return f"{share} {left}, where 100 % is to know nothing, and an image is recognised at 10 % or less."
 
 
 def last_layer_words(said: dict) -> list[str]:
@@ -69,7 +69,10 @@ def last_layer_words(said: dict) -> list[str]:
     else:
         words.append(f"Labels: {update['labels_from']}.")
     if it["readable"]:
-        what = "of its image, exactly" if it["exact"] else "as a mixture of the images' or under noise"
+        mixed = (
+            "as a mixture of those of all images" if update["images"] > 1 or update["steps"] > 1 else "but for noise"
+        )
+        what = "those of its image, exactly" if it["exact"] else mixed
         words.append(
             f"The representation in front of the last layer: {it['readable']:,} of {it['features']:,} features, {what}."
         )
@@ -83,6 +86,8 @@ def attack_words(one: dict) -> str:
     words = [f"It {DOES[one['attack']]}."]
     if one["residual"] is None:
         words.append("It diverged.")
+    elif one["residual"] >= 1:
+        words.append("What it found does not explain the update.")
     else:
         words.append(f"What it found leaves {percent(one['residual'])} of the update unexplained.")
     if one["certified"]:
@@ -116,7 +121,7 @@ def change_words(one: dict) -> tuple[str, str, str]:
         )
     if one["by"] == "bound":
         return change, by, "from here on too few numbers are left to tell the image"
-    left = f"leaves {percent(one['floor'])} of the variance open"
+    left = f"leaves {percent(one['floor'])} of the picture open"
     return change, by, f"{'hides the image' if one['hides'] else 'does not hide the image'}: {left}"
 
 
