@@ -2,7 +2,7 @@
 
 A plan is made before anything is computed, from counts and one fixed rate, so that the same call does the same work on
 any machine. The clock only stops a plan that overruns twofold. Constants were measured on one core with AVX-512, on
-LeNet and ConvNet with CIFAR-10 and MNIST: plans took 0.3 to 1 of what was planned there.
+LeNet and ConvNet with CIFAR-10 and MNIST: parts took 0.3 to 0.8 of what was planned there.
 """
 
 import time
@@ -28,8 +28,7 @@ CALL = 4e8  # operations that one evaluation of the gradient costs besides its a
 AUTOGRAD = 1.5  # times that, where autograd differentiates
 PASSES = 4  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
-DOUBLE = 2  # operations that one of dense algebra in float64 counts as
-SPECTRA = 10  # times unknowns^3: what floors and rank take of a Gram matrix
+SPECTRA = 14  # times unknowns^3: what floors and rank take of a Gram matrix
 POOLED = 600  # forward passes that the closed form takes through max-pools
 MATRIX_FREE = 2**30  # bytes of a Jacobian from which Gauss-Newton solves without it
 
@@ -75,7 +74,7 @@ class Costs:
     def jacobian(self) -> float:
         """The Jacobian of the update by the images, J'J, and one factorisation."""
         algebra = 2 * self.entries * self.unknowns**2 + 2 * self.unknowns**3
-        return self.pushes + DOUBLE * algebra
+        return self.pushes + algebra
 
     @property
     def spectrum(self) -> float:
@@ -84,7 +83,7 @@ class Costs:
         rows = self.entries if held else ROWS_BY_UNKNOWN * self.unknowns
         mixed = 0 if held else 4 * self.entries * self.unknowns
         algebra = rows * self.unknowns**2 + SPECTRA * self.unknowns**3 + mixed
-        return self.pushes + DOUBLE * algebra
+        return self.pushes + algebra
 
     def fixed(self, settings: AttackSettings) -> float:
         """What an attack costs without a step."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fldrep.applications.audit.attacks import Planned, planned
-from fldrep.applications.audit.budget import DOUBLE, RATE, SPECTRA, Costs, in_words
+from fldrep.applications.audit.budget import RATE, SPECTRA, Costs, in_words
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
 
@@ -64,7 +64,7 @@ def plan_of(case: Case, evidence: Evidence, budget: float) -> Plan:
 
 def curve(costs: Costs) -> float:
     """The floor as a function of noise."""
-    return DOUBLE * (2 * SPECTRA * costs.unknowns**3 + costs.entries * costs.unknowns**2)
+    return 2 * SPECTRA * costs.unknowns**3 + costs.entries * costs.unknowns**2
 
 
 def _against(case: Case, evidence: Evidence, costs: Costs, room: float) -> str:

@@ -49,8 +49,8 @@ def sentence_of(verdict: str, case: Case, outcomes: Sequence[Outcome], determine
     if verdict == HIDDEN:
         left = f"{'at least ' if determined.method == 'bound' else ''}{100 * determined.floor:.0f} %"
         return (
-            f"This update hides {own} from an honest-but-curious server: {left} of the picture stays open (100 %: nothing "
-            f"is known), and an image is recognised at {100 * RECOGNISED:.0f} % or less."
+            f"This update hides {own} from an honest-but-curious server: {left} of the picture stays open (100 %: all "
+            f"of it), and an image is recognised at {100 * RECOGNISED:.0f} % or less."
         )
     tried = "no attack tried here recovered it" if outcomes else "no attack was tried"
     if determined is not None and determined.method != "bound":
