@@ -13,7 +13,7 @@ from fldrep.applications.audit.budget import OVERRUN, RATE, seconds
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.changes import Change
 from fldrep.applications.audit.evidence import Evidence
-from fldrep.applications.audit.judging import SAME, Likeness, likeness
+from fldrep.applications.audit.judging import Likeness, likeness
 from fldrep.applications.audit.result import SCHEMA_VERSION, Audit, number
 from fldrep.applications.audit.threat import beyond, threat_model
 from fldrep.applications.audit.verdict import NOTHING, Outcome, sentence_of, verdict_of
@@ -53,10 +53,10 @@ def audit_with(case: Case, evidence: Evidence, work: Work, began: float) -> Audi
 
 
 def _outcome(case: Case, found: Found, near: Likeness | None) -> Outcome:
-    exact = found.certified or (near is not None and near.mse_pixel <= SAME)
-    recovered = found.certified or (near is not None and near.recovered > 0)
-    images = case.total if found.certified else near.recovered if near is not None else 0
-    return Outcome(found.attack, exact, recovered, found.certified, images)
+    if near is None:
+        return Outcome(found.attack, found.certified, *(case.total * found.certified,) * 2, case.total)
+    exact = len(near.order) if found.certified else near.exact
+    return Outcome(found.attack, found.certified, exact, max(exact, near.recovered), len(near.order))
 
 
 def _update(case: Case, evidence: Evidence) -> dict[str, object]:
@@ -90,10 +90,10 @@ def _attack(found: Found, near: Likeness | None, outcome: Outcome) -> dict[str, 
         "attack": found.attack,
         "residual": number(found.residual),
         "certified": found.certified,
-        "recovered": outcome.recovered,
+        "recovered": outcome.recovered > 0,
         "mse": None if near is None else number(near.mse),
         "ssim": None if near is None else number(near.ssim),
-        "images_recovered": outcome.images,
+        "images_recovered": outcome.recovered,
         "evaluations": found.evaluations,
         "seconds": round(found.seconds, 2),
     }

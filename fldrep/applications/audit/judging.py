@@ -16,7 +16,7 @@ LEAST_SIDE = 11  # of images that SSIM is defined of
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of the image that was met best: its errors, and how many images were recovered.
+    """Of the image that was met best: its errors; how many were recovered, and how many of these to `SAME`.
 
     `order` (b,): which of the images found is set against each original.
     """
@@ -25,6 +25,7 @@ class Likeness:
     mse_pixel: float
     ssim: float | None
     recovered: int
+    exact: int
     order: Tensor
 
 
@@ -38,18 +39,20 @@ def likeness(case: Case, found: Tensor, originals: Tensor) -> Likeness:
     order = assigned(*pixels)
     own, nan = found[order].double(), float("nan")
     if not own.isfinite().all():
-        return Likeness(nan, nan, nan if has_ssim(case) else None, 0, order)
+        return Likeness(nan, nan, nan if has_ssim(case) else None, 0, 0, order)
     if not has_ssim(case):
         mse = (own - originals).square().flatten(1).mean(1)
         pixel = (pixels[0][order].clamp(0, 1) - pixels[1].clamp(0, 1)).square().flatten(1).mean(1)
         best = int(pixel.argmin())
-        return Likeness(float(mse[best]), float(pixel[best]), None, int((pixel <= SAME).sum()), order)
+        same = int((pixel <= SAME).sum())
+        return Likeness(float(mse[best]), float(pixel[best]), None, same, same, order)
     table = compare(own, originals, case.normalisation)
     greys = torch.zeros_like(originals), case.normalisation.to_input(torch.full_like(originals, 0.5))
     uninformed = [compare(one, originals, case.normalisation)["ssim"] for one in greys]
     kept = (table["ssim"] >= RECOVERED) & (table["ssim"] > uninformed[0]) & (table["ssim"] > uninformed[1])
     best = table.loc[table["ssim"].idxmax()]
-    return Likeness(float(best["mse"]), float(best["mse_pixel"]), float(best["ssim"]), int(kept.sum()), order)
+    counts = int(kept.sum()), int((kept & (table["mse_pixel"] <= SAME)).sum())
+    return Likeness(float(best["mse"]), float(best["mse_pixel"]), float(best["ssim"]), *counts, order)
 
 
 def has_ssim(case: Case) -> bool:

@@ -17,13 +17,16 @@ IS_RECOVERED = (EXACTLY, RECOVERED)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one attack came to, as the verdict sees it."""
+    """What one attack came to: images recovered, and how many of these exactly, of so many that could be judged.
+
+    `certified`: the update itself shows it.
+    """
 
     attack: str
-    exact: bool
-    recovered: bool
     certified: bool
-    images: int
+    exact: int
+    recovered: int
+    judged: int
 
 
 def verdict_of(outcomes: Sequence[Outcome], determined: Determined | None) -> str:
@@ -41,11 +44,16 @@ def sentence_of(verdict: str, case: Case, outcomes: Sequence[Outcome], determine
     if verdict == NOTHING:
         return "The update is zero everywhere: it tells a server nothing, and there is nothing to attack."
     if verdict in IS_RECOVERED:
-        chosen = next(it for it in outcomes if (it.exact if verdict == EXACTLY else it.recovered))
-        whose = "the image" if one else f"{chosen.images} of the {case.total} images"
+        counts = {it: it.exact if verdict == EXACTLY else it.recovered for it in outcomes}
+        chosen = max(counts, key=counts.get)
+        whose, them = f"{counts[chosen]} of {chosen.judged} images", "them"
+        if chosen.judged == 1:
+            whose, them = "the image" if one else "the client's image", "it"
         how = "exactly" if verdict == EXACTLY else "recognisably"
         shown = "the update itself proves it" if chosen.certified else "the originals show it"
-        return f"A server recovers {whose} behind this update {how}: the attack {chosen.attack} found it, and {shown}."
+        return (
+            f"A server recovers {whose} behind this update {how}: the attack {chosen.attack} found {them}, and {shown}."
+        )
     if verdict == HIDDEN:
         left = f"{'at least ' if determined.method == 'bound' else ''}{100 * determined.floor:.0f} %"
         return (

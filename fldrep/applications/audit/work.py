@@ -1,5 +1,6 @@
 """The parts of one audit, in the order in which they are done."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -11,13 +12,14 @@ from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.changes import Change
 from fldrep.applications.audit.determined import Determined, counted, jacobian_at, measured, place_of
 from fldrep.applications.audit.evidence import Evidence
-from fldrep.applications.audit.judging import likeness
+from fldrep.applications.audit.judging import RECOVERED, has_ssim, likeness
 from fldrep.applications.audit.plan import ATTACKED_AT_LEAST, CHANGES, Plan
 from fldrep.applications.audit.progress import Bar
 from fldrep.errors import AttackRefused
 
 CUT = "cut: the plan overran its budget twofold"
 CHANGED = "attacks on a changed update"
+MOST_RUNS = 6  # of an attack on a changed update, half of them pruned, half noisy
 
 
 class Work:
@@ -92,27 +94,31 @@ class Work:
     def _change(self, case: Case, evidence: Evidence, bar: Bar) -> None:
         """The best attack that goes through pruning and noise, on the update as it would be."""
         truth = self._truth(case)
-        if truth is None:
-            self.not_tried.append((CHANGED, "no image is known to be right to judge them by"))
+        if truth is None or not has_ssim(case):
+            self.not_tried.append(
+                (CHANGED, "no image that SSIM can be taken of is known to be right, to judge them by")
+            )
             return
-        best, most = None, 0.0
-        for one in self.found:
-            near = likeness(case, one.images, truth)
-            if near.recovered and self._planned(one).operations and self._planned(one).goes_through:
-                best, most = (one, near.ssim or 1.0) if (near.ssim or 1.0) > most else (best, most)
-        if best is None:
+
+        def ssim(images: Tensor) -> float:
+            found = likeness(case, images, truth).ssim
+            return found if math.isfinite(found) else 0.0
+
+        able = [one for one in self.found if self._planned(one).goes_through and ssim(one.images) >= RECOVERED]
+        if not able:
             self.not_tried.append((CHANGED, "no attack that goes through pruning or noise recovered the image"))
             return
-        attack = self._planned(best)
-        runs = self.plan.runs(attack)
-        if runs < ATTACKED_AT_LEAST:
-            needed = in_words(ATTACKED_AT_LEAST * attack.operations / CHANGES)
-            self.not_tried.append((CHANGED, f"{ATTACKED_AT_LEAST} runs of {best.attack} need a budget of {needed}"))
+        fits = [one for one in able if self.plan.runs(self._planned(one)) >= ATTACKED_AT_LEAST]
+        if not fits:
+            least = min((self._planned(one) for one in able), key=lambda attack: attack.operations)
+            needed = in_words(ATTACKED_AT_LEAST * least.operations / CHANGES)
+            self.not_tried.append(
+                (CHANGED, f"{ATTACKED_AT_LEAST} runs of {least.settings.title} need a budget of {needed}")
+            )
             return
-        part = bar(seconds(attack.operations))
-        self.changes += changes.by_attacks(
-            case, evidence, attack, lambda images: likeness(case, images, truth).ssim or 0.0, min(runs, 6), part
-        )
+        attack = self._planned(max(fits, key=lambda one: ssim(one.images)))
+        runs, part = min(self.plan.runs(attack), MOST_RUNS), bar(seconds(attack.operations))
+        self.changes += changes.by_attacks(case, evidence, attack, ssim, runs, part)
 
     def _planned(self, found: Found) -> Planned:
         return next(one for one in self.plan.attacks if one.settings.title == found.attack)
