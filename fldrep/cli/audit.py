@@ -1,12 +1,13 @@
 """`python -m fldrep audit`: one update audited."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fldrep.arguments import refuse
-from fldrep.errors import ConfigError
+from fldrep.errors import ConfigError, told
 
 FAILED = 3  # exit code where the verdict is recovered, if asked for
 
@@ -103,5 +104,9 @@ def constants_of(text: str):
 
 
 def _require_a_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"out: {out}: expected a folder, or nothing there yet")
+    """Errors: `ConfigError` where nothing could be written at the end."""
+    there = next(one for one in (out, *out.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise ConfigError(f"out: {told(out)}: expected a folder, or nothing there yet")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"out: {told(out)}: expected a folder that can be written to")

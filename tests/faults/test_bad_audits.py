@@ -236,6 +236,10 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "constants in words": (lambda it: it.says(normalisation="a/b"), "expected a data set's name, none, or MEAN/STD"),
     "a deviation of 0": (lambda it: it.says(normalisation="0.5/0"), "deviations above 0"),
     "the page's folder is a file": (lambda it: it.says(out="my_model.py"), "out: my_model.py: expected a folder"),
+    "the page's folder is below a file": (
+        lambda it: it.says(out="my_model.py/audit"),
+        "out: my_model.py/audit: expected",
+    ),
     # Originals
     "no such originals": (lambda it: it.says(originals="absent.npy"), "absent.npy: cannot be read"),
     "originals of another size": (
