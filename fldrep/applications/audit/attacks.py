@@ -98,7 +98,20 @@ def planned(case: Case, evidence: Evidence, costs: Costs, operations: float) -> 
         why = _against(case, evidence, settings)
         found.append(Planned(settings, 0.0, why) if why else _within(one, settings, costs, one.share * max(left, 0.0)))
         left -= found[-1].operations
+    for place, one in enumerate(CANDIDATES):  # what the later ones could not use goes back to the strongest
+        found[place] = _stretched(one, found[place], costs, left)
+        left = operations - sum(each.operations for each in found)
     return found
+
+
+def _stretched(one: Candidate, planned: Planned, costs: Costs, left: float) -> Planned:
+    """An attack that is planned, with more steps, as far as so many operations last."""
+    step, settings = costs.step(planned.settings), planned.settings
+    if planned.why_not or not step or left < step:
+        return planned
+    steps = min(one.most, settings.iterations + int(left / step))
+    more = (steps - settings.iterations) * step
+    return Planned(settings.model_copy(update={"iterations": steps}), planned.operations + more)
 
 
 def _within(one: Candidate, settings: AttackSettings, costs: Costs, room: float) -> Planned:

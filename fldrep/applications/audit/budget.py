@@ -25,6 +25,7 @@ from fldrep.derivatives.update_jacobian import PUSHED_AT_ONCE
 RATE = 6e10  # operations a second that a plan counts on
 OVERRUN = 2.0  # times the budget after which what is left is cut
 CALL = 4e8  # operations that one evaluation of the gradient costs besides its arithmetic
+ENTRY = 1e3  # operations that each parameter costs it, what memory takes: ResNet-18 is bound by that
 AUTOGRAD = 1.5  # times that, where autograd differentiates
 PASSES = 4  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
@@ -57,7 +58,7 @@ class Costs:
         except NoRule:
             pools = False
         slow = case.local is not None or layerwise(case.model, case.shape) is None
-        call = CALL * case.steps * (AUTOGRAD if slow else 1)
+        call = (CALL + ENTRY * evidence.entries) * case.steps * (AUTOGRAD if slow else 1)
         return cls(forward, call, max(1, evidence.nonzero), case.unknowns, pools)
 
     @property
