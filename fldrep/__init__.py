@@ -18,6 +18,7 @@ _FACE = {
     "reconstruct": "fldrep.attack.attacker",
     "compare": "fldrep.metrics.images",
     "identifiability": "fldrep.theory.identifiability",
+    "audit": "fldrep.applications.audit.face",
     "defense": "fldrep.registry",
     "model": "fldrep.registry",
     "dataset": "fldrep.registry",

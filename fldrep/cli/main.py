@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from fldrep.cli.audit import audit_command
 from fldrep.cli.estimate import estimate_command
 from fldrep.cli.map import map_command
 from fldrep.cli.photo import photo_command
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("photo")(photo_command)
+app.command("audit")(audit_command)
 app.command("estimate")(estimate_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)

@@ -164,16 +164,37 @@ def spectrum_of(
     Args: kept: {name: (*shape) bool}, the entries that are sent, all if not given; noise: the standard deviation of
     each tensor's entries; clip: the L2 norm that the update is scaled down to; local: several steps of SGD.
     """
+    sent = sent_gradient(model, images, labels, kept, clip, local)
+    return spectrum_in(jacobian_of(sent, weights_by(noise, sent.names), method), prior_std)
+
+
+def sent_gradient(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    kept: Mapping[str, Tensor] | None = None,
+    clip: float | None = None,
+    local: LocalSteps | None = None,
+) -> SentGradient:
+    """What the Jacobian of one update is taken of, in float64; arguments as for `spectrum_of`."""
     network = exact_copy(Network.of(model))
     images = images.to(network.head.weight)
     soft = nn.functional.one_hot(labels, network.head.out_features).to(images)
     shapes = {name: value.shape for name, value in model.named_parameters()}
     gradients = gradient_map(network, tuple(images.shape[1:]), local)
-    sent = SentGradient.of(gradients, images, soft, shapes, kept, clip)
-    weights = torch.ones(1, len(shapes), dtype=torch.float64)
-    if noise is not None:
-        weights = torch.cat([weights, torch.tensor([[1 / noise[name] for name in shapes]]).to(weights)])
-    jacobian = jacobian_of(sent, weights, method)
+    return SentGradient.of(gradients, images, soft, shapes, kept, clip)
+
+
+def weights_by(noise: Mapping[str, float] | None, names: list[str]) -> Tensor:
+    """Weighings of an update's tensors, (1 or 2, T): as they are, and by the noise on them, if any."""
+    weights = torch.ones(1, len(names), dtype=torch.float64)
+    if noise is None:
+        return weights
+    return torch.cat([weights, torch.tensor([[1 / noise[name] for name in names]]).to(weights)])
+
+
+def spectrum_in(jacobian: Exact | Sketch, prior_std: float) -> Spectrum:
+    """What a Jacobian with the weighings of `weights_by` says."""
     plain, *weighed = jacobian.grams()
     sigma = singular_values(jacobian, 0, plain)
     floors = floors_of(jacobian, weighed[0], prior_std) if weighed else (math.nan, math.nan)
