@@ -14,11 +14,11 @@ from fldrep.analysis.words import number
 from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
-from fldrep.report.cells import MEANINGS, verdicts_for_reading
+from fldrep.report.claims_table import claims_for_reading
 from fldrep.report.html import rendered
 from fldrep.report.record import Record, digest, write_record
 from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
-from fldrep.report.verdicts import claims_for_reading
+from fldrep.report.verdicts import MEANINGS, verdicts_for_reading
 from fldrep.tables.attacks import ATTACKS, metrics_in
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL

@@ -11,9 +11,9 @@ from PIL import Image
 
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
+from fldrep.report.claims_table import write_claims
 from fldrep.report.page import write_page
 from fldrep.report.publish import publish
-from fldrep.report.verdicts import write_claims
 from fldrep.tables.final import FINAL
 
 PUBLISHED_CONFIG = """# A small grid

@@ -60,7 +60,7 @@ from fldrep.config.reading import read_config
 from fldrep.figures import figures_of, render
 from fldrep.report.evidence import Tables
 from fldrep.report.page import page_text
-from fldrep.report.verdicts import claims_table
+from fldrep.report.claims_table import claims_table
 from fldrep.tables.final import FINAL
 
 config = read_config(sys.argv[1])
