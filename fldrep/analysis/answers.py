@@ -40,9 +40,10 @@ def answers(images: pd.DataFrame, attacks: pd.DataFrame, training: pd.DataFrame)
 
     Args: images: from `verdicts.image_verdicts`; tables `tables.attacks` and `tables.training`.
     """
-    cells, outcomes, accuracy = cell_verdicts(images), attack_outcomes(attacks), accuracy_of_runs(training)
+    cells = cell_verdicts(images)
     if cells.empty:
         return []
+    outcomes, accuracy = attack_outcomes(attacks), accuracy_of_runs(training)
     places = places_of_defenses(images)
     given = [_answer(own, outcomes, accuracy) for _, own in cells.groupby("defense")]
     return sorted(given, key=lambda one: (one.is_undefended, places[one.defense]))

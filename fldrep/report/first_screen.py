@@ -43,7 +43,7 @@ def first_screen(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.n
     attacks = tables["attacks"]
     images = image_verdicts(attacks, tables["identifiability"])
     given = answers(images, attacks, tables["training"])
-    shown = _with_pictures(attacks, pictures)
+    shown = _with_pictures(attacks, pictures) if given else attacks
     return {"lead": lead(given), "rows": [_row(one, shown, pictures) for one in given], "meanings": MEANINGS}
 
 
