@@ -16,8 +16,9 @@ from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
 from fldrep.report.claims_table import claims_for_reading
+from fldrep.report.explorer import explorer, vega
 from fldrep.report.first_screen import first_screen
-from fldrep.report.html import rendered
+from fldrep.report.html import own_script, rendered
 from fldrep.report.record import Record, digest, write_record
 from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
 from fldrep.report.verdicts import MEANINGS, verdicts_for_reading
@@ -84,6 +85,8 @@ def page_text(
         "report.html.j2",
         name=config["name"],
         screen=first_screen(tables, pictures),
+        explorer=explorer(tables, pictures),
+        scripts=[vega(), own_script("explorer.js")] if len(attacks) else [],
         summary=summary(attacks, training),
         verdicts=verdicts_for_reading(tables),
         meanings_of_verdicts=MEANINGS,
