@@ -74,8 +74,8 @@ def _speaks(row: Mapping) -> bool:
 def explored(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a chosen reconstruction: what it is chosen by (`CONTROLS`, words), and what is shown of it.
 
-    Columns besides: `id`, `defense`, `METRICS` and their values for each of `UNINFORMED`; `seen_error`, the error and at
-    least that of rounding to 8 bits, as charts show it; `found`, `certified`,
+    Columns besides: `id`, `defense`, `is_defended`, `setting`, `METRICS` and their values for each of `UNINFORMED`;
+    `seen_error`, the error and at least that of rounding to 8 bits, as charts show it; `found`, `certified`,
     `diverged`, `refused`; `place` and `of`: its place by error among the targets of its cell that did not diverge, 1
     the nearest to its image; `median` of these errors; `floor`, `times`, `verdict` and `reason` of the image;
     `accuracy` and `cost` of the training run.

@@ -39,7 +39,7 @@ def seen(synthetic, tmp_path_factory):
     """A page in a browser, and the table of attacks that it was made of."""
     folder = tmp_path_factory.mktemp("seen")
     attacks = synthetic.attack_table(8, ("gs", "gs-masked", "dlg"), DEFENSES, SETTINGS)
-    found = attacks["defense"].eq("soteria-80") & attacks["attack"].eq("gs-masked") & attacks["target"].lt(6)
+    found = attacks["method"].eq("soteria") & attacks["attack"].eq("gs-masked") & attacks["target"].lt(6)
     attacks = attacks.assign(recovered=found, ssim=found * 0.9)
     tables = {name: pd.DataFrame(columns=FINAL[name].names) for name in FINAL} | {
         "attacks": attacks,
@@ -67,8 +67,8 @@ def test_the_first_screen_says_to_whom_soteria_falls_and_shows_it(seen, width, h
     lines = page.run("""[...document.querySelectorAll('.answers tbody tr')].map((row) => ({
         words: row.innerText, bottom: row.getBoundingClientRect().bottom,
         pictures: [...row.querySelectorAll('img')].map((one) => one.complete && one.naturalWidth > 0)}))""")
-    line = next(one for one in lines if "soteria-80" in one["words"])
-    for expected in ("falls", "gs-masked", "6 of 8", "41–93 %"):
+    line = lines[0]
+    for expected in ("soteria-40", "falls", "gs-masked", "6 of 8", "41–93 %"):
         assert expected in line["words"]
     assert line["pictures"] == [True, True]
     assert line["bottom"] <= height
@@ -100,27 +100,41 @@ def choose(page, control: str, value: str) -> dict:
     return shown_row(page)
 
 
+def of_table(attacks, now) -> pd.Series:
+    """The row of the table that the choices name."""
+    defense = now["rate"].rpartition("(")[2].rstrip(")")
+    chosen = {name: now[name] for name in ("dataset", "model", "partition", "update_kind", "attack")}
+    chosen |= {"defense": defense, **{name: int(now[name]) for name in ("round", "seed", "target")}}
+    return attacks[(attacks[list(chosen)] == pd.Series(chosen)).all(axis=1)].iloc[0]
+
+
+def assert_of_table(attacks, now) -> None:
+    row = of_table(attacks, now)
+    columns = [[name, f"grey_{name}", f"class_mean_{name}"] for name in ("mse_pixel", "ssim", "psnr_db", "mse")]
+    for texts, names in zip(now["numbers"], columns, strict=True):
+        assert [float(text) for text in texts] == pytest.approx([row[name] for name in names], rel=6e-3)
+    assert now["said"].startswith("found; " if row["recovered"] else "not found; ")
+
+
 def test_every_control_changes_what_is_shown_and_the_numbers_are_those_of_the_table(seen):
     page, path, attacks = seen
     page.open(path, 1280, 800)
     page.run(SHOWN % "'none'")
-    first = shown_row(page)
-    steps = [("dataset", "mnist"), ("round", "2"), ("method", "soteria · ratio"), ("rate", "80 % (soteria-80)"),
-             ("attack", "gs-masked"), ("target", "5")]  # fmt: skip
-    for control, value in steps:
-        now = choose(page, control, value)
-        assert now[control] == value
-        assert {**now, control: 0} != {**first, control: 0}
-        first = now
-    row = attacks[
-        (attacks["dataset"] == "mnist") & (attacks["round"] == 2) & (attacks["defense"] == "soteria-80")
-        & (attacks["attack"] == "gs-masked") & (attacks["target"] == 5)
-    ].iloc[0]  # fmt: skip
-    columns = [[name, f"grey_{name}", f"class_mean_{name}"] for name in ("mse_pixel", "ssim", "psnr_db", "mse")]
-    for texts, names in zip(now["numbers"], columns, strict=True):
-        assert [float(text) for text in texts] == pytest.approx([row[name] for name in names], rel=6e-3)
-    assert now["said"].startswith("found; ")
-    assert now["original"].startswith("data:image/png")
+    before = shown_row(page)
+    assert_of_table(attacks, before)
+    options = page.run("""Object.fromEntries([...document.querySelectorAll('#explorer-controls select:enabled')].map(
+        (one) => [one.id.slice('explorer-'.length), [...one.options].map((option) => option.value)]))""")
+    assert set(options) == {"dataset", "method", "rate", "attack", "target"}
+    choose(page, "dataset", next(one for one in options["dataset"] if one != before["dataset"]))
+    for control in ("round", "attack", "target", "rate", "method", "dataset"):
+        others = page.run(f"[...document.getElementById('explorer-{control}').options].map((one) => one.value)")
+        before = shown_row(page)
+        now = choose(page, control, next(one for one in others if one != before[control]))
+        assert now[control] != before[control]
+        assert (now["numbers"], now["rebuilt"]) != (before["numbers"], before["rebuilt"])
+        assert_of_table(attacks, now)
+    kept = choose(page, "target", "6")
+    assert kept["rebuilt"].startswith("data:image/png")
     assert choose(page, "target", "7")["rebuilt"] is None
     assert page.complaints == []
 
