@@ -54,10 +54,10 @@ class Band:
     "images there, and the strongest, where it is another. The first targets of the first seed, not a selection; an "
     "attack that was run on fewer has no picture of the others. Under each reconstruction stand its MSE in normalised "
     "space, its MSE on pixels clamped to the valid range, and the share of live features that was pruned from this "
-    "very update, above it the nominal rate. Under each original stand the errors of two attackers who know nothing of the update, one answering with a "
-    "grey image, one with the mean image of the class; a star marks a reconstruction that is no better than these on "
-    "clamped pixels. A red frame marks an attack that diverged. The normalised MSE is not clamped, the display is: "
-    "without a box constraint a readable image can have a large one.",
+    "very update, above it the nominal rate. Under each original stand the errors of two attackers who know nothing of "
+    "the update, one answering with a grey image, one with the mean image of the class; a star marks a reconstruction "
+    "that is no better than these on clamped pixels. A red frame marks an attack that diverged. The normalised MSE is "
+    "not clamped, the display is: without a box constraint a readable image can have a large one.",
     reads=("attacks", "gallery"),
     needs=(),
     order=20,

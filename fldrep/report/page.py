@@ -16,6 +16,7 @@ from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
 from fldrep.report.claims_table import claims_for_reading
+from fldrep.report.evidence import NOT_TESTABLE
 from fldrep.report.explorer import explorer, vega
 from fldrep.report.first_screen import first_screen
 from fldrep.report.html import own_script, rendered
@@ -80,7 +81,7 @@ def page_text(
 
     Args: pictures: the gallery; metrics: those of plug-ins.
     """
-    attacks, training = tables["attacks"], tables["training"]
+    attacks, training, claims_read = tables["attacks"], tables["training"], claims_for_reading(claims)
     return rendered(
         "report.html.j2",
         name=config["name"],
@@ -90,7 +91,8 @@ def page_text(
         summary=summary(attacks, training),
         verdicts=verdicts_for_reading(tables),
         meanings_of_verdicts=MEANINGS,
-        claims=claims_for_reading(claims),
+        judged=[one for one in claims_read if _is_judged(one)],
+        not_judged=[one for one in claims_read if not _is_judged(one)],
         figures=figures,
         least=LEAST_FOR_INTERVAL,
         privacy=privacy_tables(attacks, metrics),
@@ -103,6 +105,11 @@ def page_text(
         rerun=provenance.get("rerun", []),
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
+
+
+def _is_judged(claim: Mapping) -> bool:
+    """Whether some cell of a claim could be judged. Args: one of `claims_for_reading`."""
+    return any(one["verdict"] != NOT_TESTABLE for one in claim["verdicts"])
 
 
 def facts_of(provenance: Mapping[str, object]) -> dict[str, str]:
