@@ -8,7 +8,6 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import vl_convert
-from markupsafe import Markup
 
 from fldrep.analysis.accuracy import OF_RUNS, accuracy_of_runs
 from fldrep.analysis.rows import CELL, ERROR, ROUNDING, SETTING, chosen, defenses_in_order
@@ -60,7 +59,7 @@ def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarr
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     shown = sum(row["rebuilt"] is not None for row in told)
     return {
-        "data": Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")),
+        "data": text.replace("<", "\\u003c"),
         "note": f"Pictures of {shown} of {len(told)} reconstructions are in this file, those of the first targets; "
         "numbers of all.",
     }
@@ -141,9 +140,9 @@ def charts(attacks: pd.DataFrame) -> dict[str, alt.LayerChart]:
     methods = dict(zip(attacks["defense"], attacks["method"], strict=True))
     looks = styles_in(attacks)
     colours = alt.Scale(domain=names, range=[looks[methods[name]].colour for name in names])
-    words = "MSE (pixels), at least that of 8-bit rounding"
-    log = alt.Scale(type="log", nice=False, padding=12)
-    error = alt.Y("seen_error:Q", title=f"{words}; up: better for the client", scale=log)
+    log = alt.Scale(type="log", domain=[ROUNDING, 1], clamp=True, nice=False)
+    axis = alt.Axis(format="~g", tickCount=6)
+    error = alt.Y("seen_error:Q", title="MSE (pixels); up: better for the client", scale=log, axis=axis)
     said = ["defense:N", "attack:N", "target:N", f"{ERROR}:Q", "ssim:Q", "found:N"]
 
     def scatter(x: alt.X) -> alt.LayerChart:
@@ -158,7 +157,8 @@ def charts(attacks: pd.DataFrame) -> dict[str, alt.LayerChart]:
         )
 
     strip = alt.Chart(alt.NamedData("cell")).encode(
-        x=alt.X("seen_error:Q", title=f"{words}: all targets of this attack and defense", scale=log), tooltip=said
+        x=alt.X("seen_error:Q", title="MSE (pixels): all targets of this attack and defense", scale=log, axis=axis),
+        tooltip=said,
     )
     ticks = strip.mark_tick(thickness=3, size=26, cursor="pointer").encode(
         color=alt.condition("datum.picked", alt.value("#d55e00"), alt.value(GREY))
@@ -183,6 +183,6 @@ def _looks(chart: alt.LayerChart) -> alt.LayerChart:
 
 
 @cache
-def vega() -> Markup:
+def vega() -> str:
     """The JavaScript of Vega, Vega-Lite and Vega-Embed in the version that Altair's charts are of."""
-    return Markup(vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]))
+    return vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0])
