@@ -70,7 +70,7 @@ for name, table in FINAL.items():
     rows[name] = table.read(f"{name}.parquet")
 render("pie", {"slices": Path("slices.parquet")}, "pie.png")
 claims = claims_table(Tables(config, rows), "")
-page = page_text({"name": "x"}, rows, claims, [], {})
+page = page_text({"name": "x"}, rows, claims, [], {}, {})
 print(json.dumps({
     "figures": figures_of(config),
     "tables": list(FINAL),
