@@ -147,7 +147,13 @@ def test_the_snakefile_stays_short():
 # ---- environments
 
 # Import names whose package is called otherwise.
-PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "dp_accounting": "dp-accounting"}
+PACKAGES = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    "dp_accounting": "dp-accounting",
+    "vl_convert": "vl-convert-python",
+}
 PACKAGES |= {"pydantic_core": "pydantic"}  # its own core, pinned by it
 ENVIRONMENTS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "workflow/envs").glob("*.yaml"))}
 LOCK = [

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fldrep.analysis.floors import RECOGNISED, least_floor, times_undefended
-from fldrep.analysis.intervals import Estimate, share_interval
+from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, share_interval
 from fldrep.analysis.rows import OF_DEFENSE, PAIR, SETTING, chosen, places_of_defenses, updates_of
 from fldrep.analysis.styles import carried_by
 from fldrep.analysis.uninformed import UNINFORMED
@@ -37,6 +37,19 @@ VERDICTS = (
     NOT_IDENTIFIABLE,
 )
 IS_FOUND = (FOUND, FOUND_BY_ATTACKS)
+
+FALLS, LEAKS, NOT_KNOWN, NO_DIFFERENCE, HOLDS = "falls", "leaks", "not known", "makes no difference", "holds"
+# What the verdict of a cell answers to "does the defense hold?".
+ANSWERS = {
+    FOUND: FALLS,
+    FOUND_BY_ATTACKS: FALLS,
+    NOT_FOUND: LEAKS,
+    NOT_ATTACKED: LEAKS,
+    NOT_FOUND_BY_ATTACKS: NOT_KNOWN,
+    NOT_LOOKED_AT: NOT_KNOWN,
+    NOT_EVEN_UNDEFENDED: NO_DIFFERENCE,
+    NOT_IDENTIFIABLE: HOLDS,
+}
 
 # Why it is not known whether an image is identifiable, where the table `identifiability` gives no reason of its own.
 NOT_ASKED = "identifiability not asked for"
@@ -121,8 +134,9 @@ def _verdict(images: pd.DataFrame) -> np.ndarray:
 def cell_verdicts(images: pd.DataFrame) -> pd.DataFrame:
     """One row a cell (`DEFENDED`), in the order of the images.
 
-    Args: images: from `image_verdicts`. Columns: `OF_DEFENSE`; `images`, `attacked`, `found`, `certified`, each a
-    count, and one count for every verdict, under its name; `share`, of images found, an `Estimate`; `found_by` and
+    Args: images: from `image_verdicts`. Columns: `OF_DEFENSE`; counts: `images`, `attacked`, `found`,
+    `certified`, `known` (it is known whether the update determines the image), `determined` (it does), and one for
+    every verdict, under its name; `share`, of images found, an `Estimate`; `found_by` and
     `reason`, each that occurs; `floor`, the median; `verdict`: the worst of its images for the client, so that a
     cell is `NOT_IDENTIFIABLE` only where every image is.
     """
@@ -139,6 +153,8 @@ def _cell(images: pd.DataFrame) -> dict:
         "images": len(images),
         "attacked": int((images["attacks"] > 0).sum()),
         **{name: int(images[name].sum()) for name in ("found", "certified")},
+        "known": int((images["reason"] == "").sum()),
+        "determined": int((images["floor"] <= RECOGNISED).sum()),
         **counts,
         "share": share_of_found(images),
         "found_by": ", ".join(sorted({name for names in images["found_by"] for name in names.split(", ") if name})),
@@ -152,6 +168,18 @@ def share_of_found(images: pd.DataFrame) -> Estimate:
     """The share of attacked images that were found, with its interval. Args: rows of `image_verdicts` of one cell."""
     attacked = images[images["attacks"] > 0]
     return share_interval(attacked["found"], groups=updates_of(attacked))
+
+
+def answer(cell: pd.Series) -> str:
+    """Whether the defense of a cell holds there, in a word; that it does takes as many images as an interval.
+
+    Args: a row of `cell_verdicts`.
+
+    >>> [answer(pd.Series({"verdict": verdict, "images": 4})) for verdict in (NOT_FOUND, NOT_IDENTIFIABLE)]
+    ['leaks', 'not known']
+    """
+    said = ANSWERS[cell["verdict"]]
+    return NOT_KNOWN if said == HOLDS and cell["images"] < LEAST_FOR_INTERVAL else said
 
 
 def counts_text(cell: pd.Series) -> str:

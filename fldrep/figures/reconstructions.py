@@ -1,4 +1,4 @@
-"""What the attacker sees: attacked images, and what each attack makes of each defense."""
+"""What the attacker sees: attacked images, and what the published and the strongest attack make of each defense."""
 
 import textwrap
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fldrep import registry
-from fldrep.analysis.rows import SETTING, chosen, defenses_in_order
+from fldrep.analysis.rows import SETTING, chosen
+from fldrep.analysis.strongest import attack_outcomes
 from fldrep.analysis.words import setting_text
 from fldrep.errors import DataError
 from fldrep.figures import theme
@@ -19,7 +20,7 @@ from fldrep.storage.gallery import gallery_key, original_key
 THUMB, GAP, MARGIN = 1.0, 0.14, 0.26  # inches: a picture, the space beside it, the figure's edge
 TITLE, LINE, TEXT = 0.28, 0.135, 0.36  # inches: a band's title, a line of its column heads, the words under a picture
 HEAD_WIDTH = 18  # characters
-MOST_DEFENSES = 9  # columns beside the original; more continue in another band
+MOST_COLUMNS = 9  # beside the original; more continue in another band
 TARGETS, MANY_BANDS = 2, 10
 NOTE = 0.26  # inches: the line above the first band
 LEGEND = "MSE: normalised | pixels, clamped to [0, 1]      * no better than grey or class mean (pixels)"
@@ -28,17 +29,17 @@ DIVERGED = "#c0392b"
 
 @dataclass(frozen=True)
 class Band:
-    """Pictures under one title: rows of `table` by target, a column with its head a defense."""
+    """Pictures under one title: rows of `table` by target, a column with its head a defense and an attack on it."""
 
     title: str
-    defenses: dict[str, str]
+    columns: dict[tuple[str, str], str]
     table: pd.DataFrame
     targets: list[int]
 
     @property
     def head(self) -> float:
         """Inches from the upper edge to the first row of pictures."""
-        return TITLE + LINE * max(text.count("\n") + 1 for text in self.defenses.values()) + 0.05
+        return TITLE + LINE * max(text.count("\n") + 1 for text in self.columns.values()) + 0.05
 
     @property
     def height(self) -> float:
@@ -49,20 +50,21 @@ class Band:
 @registry.figure(
     "reconstructions",
     title="What the attacker sees",
-    caption="Attacked images and what each attack makes of them under each defense; the first targets of the first "
-    "seed, not a selection. Under each reconstruction stand its MSE in normalised space, its MSE on pixels clamped to "
-    "the valid range, and the share of live features that was pruned from this very update, above it the nominal "
-    "rate. Under each original stand the errors of two attackers who know nothing of the update, one answering with a "
-    "grey image, one with the mean image of the class; a star marks a reconstruction that is no better than these on "
-    "clamped pixels. A red frame marks an attack that diverged. The normalised MSE is not clamped, the display is: "
-    "without a box constraint a readable image can have a large one.",
+    caption="Attacked images and what attacks make of them under each defense: the published attack that found most "
+    "images there, and the strongest, where it is another. The first targets of the first seed, not a selection; an "
+    "attack that was run on fewer has no picture of the others. Under each reconstruction stand its MSE in normalised "
+    "space, its MSE on pixels clamped to the valid range, and the share of live features that was pruned from this "
+    "very update, above it the nominal rate. Under each original stand the errors of two attackers who know nothing of "
+    "the update, one answering with a grey image, one with the mean image of the class; a star marks a reconstruction "
+    "that is no better than these on clamped pixels. A red frame marks an attack that diverged. The normalised MSE is "
+    "not clamped, the display is: without a box constraint a readable image can have a large one.",
     reads=("attacks", "gallery"),
     needs=(),
     order=20,
 )
 @theme.themed
 def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int | None = None) -> Figure:
-    """A band an attacked checkpoint and attack, a row a target, a column a defense.
+    """A band an attacked setting, a row a target, a column a defense and attack.
 
     Args: attacks: table `tables.attacks`; images: pixels (C, H, W) by the names of `storage.gallery`; targets: images
     a band shows (2, or 1 where there are many bands).
@@ -70,12 +72,12 @@ def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int |
     """
     rows = chosen(attacks[attacks["seed"] == attacks["seed"].min()])
     rows = rows.loc[[original_key(row) in images for row in rows.itertuples()]]
-    groups = list(rows.groupby([*SETTING, "attack"]))
+    groups = list(rows.groupby(SETTING))
     if not groups:
         return theme.message_figure("No reconstruction was kept.")
     shown = targets or (TARGETS if len(groups) <= MANY_BANDS else 1)
     bands = [band for key, group in groups for band in _bands(key, group, shown)]
-    columns = 1 + max(len(band.defenses) for band in bands)
+    columns = 1 + max(len(band.columns) for band in bands)
     height = NOTE + sum(band.height for band in bands)
     figure = Figure(figsize=(max(2 * MARGIN + columns * (THUMB + GAP), theme.LEAST_WIDTH), height), layout="none")
     _write(figure, MARGIN, height - NOTE / 2, LEGEND, fontsize=7.5, ha="left", color=theme.GREY)
@@ -86,36 +88,46 @@ def draw(attacks: pd.DataFrame, images: Mapping[str, np.ndarray], targets: int |
     return figure
 
 
-def _bands(key: tuple, group: pd.DataFrame, targets: int) -> list[Band]:
-    *setting, attack = key
-    defenses = defenses_in_order(group)
+def _bands(setting: tuple, group: pd.DataFrame, targets: int) -> list[Band]:
+    columns = list(_columns(group).items())
     first = sorted(group["target"].unique())[:targets]
     rows = group[group["target"].isin(first)]
-    title = f"{attack} · {setting_text(setting)}"
     return [
-        Band(title + (" (continued)" if start else ""), _heads(defenses[start : start + MOST_DEFENSES]), rows, first)
-        for start in range(0, len(defenses), MOST_DEFENSES)
+        Band(
+            setting_text(setting) + (" (continued)" if start else ""),
+            dict(columns[start : start + MOST_COLUMNS]),
+            rows,
+            first,
+        )
+        for start in range(0, len(columns), MOST_COLUMNS)
     ]
 
 
-def _heads(defenses: pd.DataFrame) -> dict[str, str]:
-    """Column heads by defense: its name, and its nominal rate or std under it."""
-    words = {row.defense: theme.strength_text(row.rate, row.std, None) for row in defenses.itertuples()}
-    return {name: "\n".join([*textwrap.wrap(name, HEAD_WIDTH), *filter(None, [text])]) for name, text in words.items()}
+def _columns(group: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Heads by defense and attack: its name, its nominal rate or std and the attack under it, published ones first."""
+    outcomes = attack_outcomes(group)
+    picked = outcomes[outcomes["strongest"] | outcomes["strongest_published"]]
+    heads = {}
+    for defense, own in picked.groupby("defense", sort=False):
+        for row in own.sort_values("strongest").itertuples():
+            strength = theme.strength_text(row.rate, row.std, None)
+            words = [*textwrap.wrap(defense, HEAD_WIDTH), strength, *textwrap.wrap(f"by {row.attack}", HEAD_WIDTH)]
+            heads[(defense, row.attack)] = "\n".join(filter(None, words))
+    return heads
 
 
 def _draw_band(figure: Figure, band: Band, top: float, images: Mapping[str, np.ndarray]) -> None:
     """Draw a band whose upper edge lies `top` inches above the figure's lower edge."""
     _write(figure, MARGIN, top - 0.12, band.title, fontsize=9.5, weight="bold", ha="left")
-    for column, head in enumerate(["original", *band.defenses.values()]):
+    for column, head in enumerate(["original", *band.columns.values()]):
         _write(figure, _left(column) + THUMB / 2, top - band.head + 0.04, head, fontsize=7.5, va="bottom")
     for number, target in enumerate(band.targets):
         floor = top - band.head - number * (THUMB + TEXT) - THUMB
         rows = band.table[band.table["target"] == target]
         _write(figure, MARGIN / 2, floor + THUMB / 2, f"target {target}", fontsize=7, rotation=90)
         _draw_original(figure, next(rows.itertuples()), floor, images)
-        for column, name in enumerate(band.defenses, start=1):
-            for row in rows[rows["defense"] == name].itertuples():
+        for column, (defense, attack) in enumerate(band.columns, start=1):
+            for row in rows[(rows["defense"] == defense) & (rows["attack"] == attack)].itertuples():
                 _draw_reconstruction(figure, row, column, floor, images)
 
 

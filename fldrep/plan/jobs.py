@@ -345,7 +345,7 @@ JOBS = {
             "fldrep.report.jobs.page:report_job",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
-            inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE]},
+            inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE], "gallery": places.GALLERY},
             outputs={"page": places.REPORT, "record": places.RECORD},
             uses=lambda config, where: uses.by_page(),
             environment="plots",

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -14,11 +15,15 @@ from fldrep.analysis.words import number
 from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
-from fldrep.report.cells import MEANINGS, verdicts_for_reading
-from fldrep.report.html import rendered
+from fldrep.report.claims_table import claims_for_reading
+from fldrep.report.evidence import NOT_TESTABLE
+from fldrep.report.explorer import explorer, vega
+from fldrep.report.first_screen import first_screen
+from fldrep.report.html import own_script, rendered
 from fldrep.report.record import Record, digest, write_record
 from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
-from fldrep.report.verdicts import claims_for_reading
+from fldrep.report.verdicts import MEANINGS, verdicts_for_reading
+from fldrep.storage.gallery import read_gallery
 from fldrep.tables.attacks import ATTACKS, metrics_in
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL
@@ -32,6 +37,7 @@ def write_page(
     tables: Mapping[str, Path],
     claims: Path,
     figures: Sequence[Path],
+    gallery: Path,
     provenance: Mapping[str, object],
     out_html: Path,
     out_record: Path,
@@ -39,9 +45,9 @@ def write_page(
     """Write the report of a grid as one HTML file, and the record of the run, each whole or not at all.
 
     Args: tables: the Parquet file of each table of `FINAL`; claims: that of the table `claims`; figures: PNG files in
-    the order they are shown, each named after its figure; provenance: what made it, in the order shown (words, or a
-    list or mapping of words); its keys `versions`, a mapping, and `rerun`, a list of commands, have places of their
-    own.
+    the order they are shown, each named after its figure; gallery: the pictures kept, by `storage.gallery`;
+    provenance: what made it, in the order shown (words, or a list or mapping of words); its keys `versions`, a
+    mapping, and `rerun`, a list of commands, have places of their own.
     Errors: `DataError` for a table or figure that cannot be read.
     """
     rows = {name: table.read(tables[name]) for name, table in FINAL.items()}
@@ -53,6 +59,7 @@ def write_page(
         CLAIMS.read(claims),
         [_figure(name, picture) for name, picture in content.items()],
         provenance,
+        read_gallery(gallery),
         besides,
     )
     shown = {name: digest(picture) for name, picture in content.items()}
@@ -67,17 +74,25 @@ def page_text(
     claims: pd.DataFrame,
     figures: Sequence[Mapping],
     provenance: Mapping,
+    pictures: Mapping[str, np.ndarray],
     metrics: Sequence[Column] = (),
 ) -> str:
-    """The page as HTML; everything that comes from outside is escaped. Args: metrics: those of plug-ins."""
-    attacks, training = tables["attacks"], tables["training"]
+    """The page as HTML; everything that comes from outside is escaped.
+
+    Args: pictures: the gallery; metrics: those of plug-ins.
+    """
+    attacks, training, claims_read = tables["attacks"], tables["training"], claims_for_reading(claims)
     return rendered(
         "report.html.j2",
         name=config["name"],
+        screen=first_screen(tables, pictures),
+        explorer=explorer(tables, pictures),
+        scripts=[vega(), own_script("explorer.js")] if len(attacks) else [],
         summary=summary(attacks, training),
         verdicts=verdicts_for_reading(tables),
         meanings_of_verdicts=MEANINGS,
-        claims=claims_for_reading(claims),
+        judged=[one for one in claims_read if _is_judged(one)],
+        not_judged=[one for one in claims_read if not _is_judged(one)],
         figures=figures,
         least=LEAST_FOR_INTERVAL,
         privacy=privacy_tables(attacks, metrics),
@@ -90,6 +105,11 @@ def page_text(
         rerun=provenance.get("rerun", []),
         settings=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
+
+
+def _is_judged(claim: Mapping) -> bool:
+    """Whether some cell of a claim could be judged. Args: one of `claims_for_reading`."""
+    return any(one["verdict"] != NOT_TESTABLE for one in claim["verdicts"])
 
 
 def facts_of(provenance: Mapping[str, object]) -> dict[str, str]:

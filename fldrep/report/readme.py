@@ -16,8 +16,8 @@ from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_o
 from fldrep.analysis.words import interval_text, number, setting_text
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError, named
+from fldrep.report.claims_table import claims_for_reading, place
 from fldrep.report.record import read_json
-from fldrep.report.verdicts import claims_for_reading, place
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 

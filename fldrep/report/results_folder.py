@@ -26,12 +26,12 @@ from fldrep.config.renamed import with_new_words
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError, FLDRepError
 from fldrep.plan.jobs import without_places
+from fldrep.report.claims_table import claims_page, claims_table
 from fldrep.report.evidence import Tables
 from fldrep.report.page import seconds_spent
 from fldrep.report.plugin_files import Files, beside, load_beside, with_bare_names
 from fldrep.report.record import Record, read_json, read_record
 from fldrep.report.reworded import reworded
-from fldrep.report.verdicts import claims_page, claims_table
 from fldrep.syntax import tree_digest
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL

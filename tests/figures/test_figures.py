@@ -191,8 +191,6 @@ def test_privacy_intervals_need_eight_targets(synthetic, targets, expected, sett
     )
     (ax,) = privacy_utility.draw(attacks, training).axes
     assert len(whiskers(ax)) == expected
-    points = [line for line in ax.lines if line.get_marker() == "."]
-    assert [len(line.get_ydata()) for line in points] == ([] if expected else [targets] * 3)
 
 
 def test_privacy_markers_stand_at_median_error_and_last_accuracy(synthetic):
@@ -201,7 +199,9 @@ def test_privacy_markers_stand_at_median_error_and_last_accuracy(synthetic):
     )
     training.loc[training["round"] < 10, "test_accuracy"] = 0.99  # earlier rounds do not matter
     (ax,) = privacy_utility.draw(attacks, training).axes
-    markers = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_markersize() == 9}
+    markers = {
+        (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_markersize() == privacy_utility.SIZE
+    }
     last = training[(training["round"] == 10) & (training["dataset"] == "mnist")].set_index("defense")["test_accuracy"]
     medians = attacks[attacks["is_best_restart"]].groupby("defense")["mse_pixel"].median()
     assert markers == {(last[name], medians[name]) for name in FEW}
@@ -223,13 +223,29 @@ def test_lines_of_no_information_are_the_medians_over_targets(synthetic):
     assert levels == {attacks["grey_mse_pixel"].median(), attacks["class_mean_mse_pixel"].median()}
 
 
-def test_the_attacks_of_a_setting_share_their_scale_and_show_the_undefended_level(synthetic):
+def test_all_attacks_of_a_setting_are_in_one_panel_the_strongest_filled_and_the_published_hollow(synthetic):
     attacks, training, _ = tables_of(synthetic, targets=3, defenses=FEW)
-    panels = privacy_utility.draw(attacks, training).axes
-    assert len({ax.get_ylim() for ax in panels}) == 1
-    level = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")]["mse_pixel"].median()
-    black = [[line.get_ydata()[0] for line in ax.lines if line.get_color() == theme.INK] for ax in panels]
-    assert black == [[], [level], [level]]
+    by = {name: attacks["attack"].eq(name) & attacks["defense"].eq("soteria-80") for name in GS}
+    attacks["recovered"] = by["gs-masked"]
+    attacks["certified"] = by["gs-masked"]
+    attacks["ssim"] = attacks["recovered"] * 0.9
+    (ax,) = privacy_utility.draw(attacks, training).axes
+    level = {name: attacks[rows]["mse_pixel"].median() for name, rows in by.items()}
+    at = [line for line in ax.lines if list(line.get_xdata()) == [1]]
+    marks = {line.get_ydata()[0]: line for line in at if line.get_markersize() == privacy_utility.SIZE}
+    assert set(marks) == {level["gs"], level["gs-masked"]}
+    assert marks[level["gs"]].get_markerfacecolor() == "white"
+    assert marks[level["gs-masked"]].get_markerfacecolor() != "white"
+    assert [line.get_ydata()[0] for line in at if line.get_markersize() == privacy_utility.RING] == [level["gs-masked"]]
+    assert [line.get_ydata()[0] for line in at if line.get_marker() == "."] == [level["gs-drop"]]
+
+
+def test_settings_without_a_defense_are_left_out_where_others_have_one(synthetic):
+    attacks, training, _ = tables_of(synthetic, targets=3, attacks=("gs", "dlg"), settings=(CONVNET, LENET))
+    plain = attacks[(attacks["dataset"] == "cifar10") | (attacks["method"] == "none")]
+    assert len(privacy_utility.draw(attacks, training).axes) == 2
+    assert len(privacy_utility.draw(plain, training).axes) == 1
+    assert len(privacy_utility.draw(plain[plain["method"] == "none"], training).axes) == 2
 
 
 @pytest.mark.parametrize("error", ["mse", "mse_pixel"])
@@ -237,22 +253,34 @@ def test_the_error_shown_can_be_chosen_and_is_named(synthetic, error):
     attacks, training, _ = tables_of(synthetic, targets=3, defenses=FEW)
     expected = attacks[(attacks["defense"] == "none") & (attacks["attack"] == "gs")][error].median()
     privacy, naive = privacy_utility.draw(attacks, training, error), naive_vs_adaptive.draw(attacks, error)
-    assert next(line for line in privacy.axes[0].lines if line.get_markersize() == 9).get_ydata()[0] == expected
+    assert (
+        next(line for line in privacy.axes[0].lines if line.get_markersize() == privacy_utility.SIZE).get_ydata()[0]
+        == expected
+    )
     assert next(line for line in naive.axes[0].lines if line.get_markersize() == 8.5).get_xdata()[0] == expected
     name = {"mse": "MSE (normalised)", "mse_pixel": "MSE (pixels, clamped to [0, 1])"}[error]
     assert name in privacy.axes[0].get_ylabel()
     assert name in naive.axes[0].get_xlabel()
 
 
-def test_diverged_targets_make_a_marker_hollow_and_are_counted(synthetic):
+def test_diverged_targets_are_counted_and_a_defense_where_all_did_has_a_cross(synthetic):
     attacks, training, _ = tables_of(synthetic, targets=4, attacks=("gs",), defenses=FEW)
     attacks.loc[(attacks["defense"] == "soteria-80") & (attacks["target"] < 2), "diverged"] = True
     attacks.loc[attacks["defense"] == "compression-60", "diverged"] = True
     (ax,) = privacy_utility.draw(attacks, training).axes
-    faces = [line.get_markerfacecolor() for line in ax.lines if line.get_markersize() == 9]
-    assert [face == "white" for face in faces] == [False, True]
     assert [line.get_xdata() for line in ax.lines if line.get_marker() == "x"] == [[2]]
     assert "n = 4 (0–4 diverged)" in ax.get_title(loc="left")
+
+
+def test_a_target_has_one_row_with_the_published_and_the_strongest_attack_beside_the_original(synthetic):
+    attacks = synthetic.attack_table(1, GS, ("none", "soteria-80"))
+    attacks["recovered"] = attacks["attack"].eq("gs-drop")
+    attacks["ssim"] = attacks["recovered"] * 0.9
+    gallery = {name: value.numpy() for name, value in synthetic.pictures(attacks).items()}
+    figure = reconstructions.draw(attacks, gallery)
+    assert len(figure.axes) == 4  # original; undefended; soteria under both
+    heads = [text.get_text() for text in figure.texts if "by gs" in text.get_text()]
+    assert heads == ["none\nby gs", "soteria-80\nnominal 80 %\nby gs", "soteria-80\nnominal 80 %\nby gs-drop"]
 
 
 def test_accuracy_has_a_line_a_seed_or_a_median_with_a_band(synthetic):
@@ -321,7 +349,7 @@ def test_pictures_stand_where_they_belong(synthetic):
     ].iloc[0]
     assert f"MSE {mse:.3g}" in texts[-1]
     assert "live 80 %" in texts[-1]
-    assert "soteria-80\nnominal 80 %" in texts
+    assert "soteria-80\nnominal 80 %\nby gs" in texts
     assert "grey 1.02 | 0.064\nclass 0.82 | 0.051" in texts
 
 

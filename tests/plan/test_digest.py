@@ -43,7 +43,7 @@ def every_job() -> dict[str, str]:
         "metrics": "metrics.collect",
         "certificate": "theory.jobs.certificate",
         "figure": "figures.privacy_utility",
-        "claims": "report.verdicts",
+        "claims": "report.claims_table",
     }
     found = {name: code_digest(f"fldrep.{module}") for name, module in modules.items()}
     for method in DEFENSES:

@@ -120,7 +120,7 @@ EDITS = {
     "attack/ensemble.py": (set(), set(), set()),
     "train/fedavg.py": ({"train", "attack", *OF_REPRESENTATIONS, *LATER}, EVERY_ATTACK, EVERY_TRAINING),
     "metrics/images.py": (LATER, set(), set()),
-    "report/verdicts.py": (PAGES, set(), set()),
+    "report/claims_table.py": (PAGES, set(), set()),
     "report/page.py": ({"report"}, set(), set()),
     "theory/identifiability.py": ({"identifiability", *LATER}, set(), set()),
     "derivatives/update_jacobian.py": ({"identifiability", *LATER}, set(), set()),

@@ -11,9 +11,10 @@ from PIL import Image
 
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
+from fldrep.report.claims_table import write_claims
 from fldrep.report.page import write_page
 from fldrep.report.publish import publish
-from fldrep.report.verdicts import write_claims
+from fldrep.storage.tensors import write_tensors
 from fldrep.tables.final import FINAL
 
 PUBLISHED_CONFIG = """# A small grid
@@ -89,7 +90,8 @@ def finish(run: Finished, synthetic, text: str = PUBLISHED_CONFIG) -> None:
     pictures[0].parent.mkdir()
     for number, path in enumerate(pictures):
         Image.linear_gradient("L").rotate(90 * number).convert("RGBA").save(path)
-    shown = (paths, run.reports / "claims.parquet", pictures, MADE)
+    write_tensors(run.metrics / "gallery.safetensors", synthetic.pictures(tables["attacks"]))
+    shown = (paths, run.reports / "claims.parquet", pictures, run.metrics / "gallery.safetensors", MADE)
     write_page(config, *shown, run.reports / "report.html", run.reports / "record.json")
 
 

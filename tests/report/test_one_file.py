@@ -60,7 +60,7 @@ from fldrep.config.reading import read_config
 from fldrep.figures import figures_of, render
 from fldrep.report.evidence import Tables
 from fldrep.report.page import page_text
-from fldrep.report.verdicts import claims_table
+from fldrep.report.claims_table import claims_table
 from fldrep.tables.final import FINAL
 
 config = read_config(sys.argv[1])
@@ -70,7 +70,7 @@ for name, table in FINAL.items():
     rows[name] = table.read(f"{name}.parquet")
 render("pie", {"slices": Path("slices.parquet")}, "pie.png")
 claims = claims_table(Tables(config, rows), "")
-page = page_text({"name": "x"}, rows, claims, [], {})
+page = page_text({"name": "x"}, rows, claims, [], {}, {})
 print(json.dumps({
     "figures": figures_of(config),
     "tables": list(FINAL),

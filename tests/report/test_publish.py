@@ -12,10 +12,10 @@ from fldrep.config.reading import read_config
 from fldrep.errors import ConfigError, DataError
 from fldrep.figures import figures_of
 from fldrep.report import results_folder
+from fldrep.report.claims_table import claims_page
 from fldrep.report.publish import publish
 from fldrep.report.record import read_record
 from fldrep.report.results_folder import REQUIRED
-from fldrep.report.verdicts import claims_page
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.convergence import CONVERGENCE

@@ -27,6 +27,7 @@ rule report:
         **FINAL_TABLES,
         claims=CLAIMS,
         figures=FIGURES,
+        gallery=GALLERY,
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
         record=RECORD,

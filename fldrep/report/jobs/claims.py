@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fldrep.config.whole import Config
-from fldrep.report.verdicts import write_claims
+from fldrep.report.claims_table import write_claims
 
 
 def claims_job(config: Config, command: str, table: Path, page: Path, **tables: Path) -> None:
