@@ -5,11 +5,12 @@ its code, github.com/wangjunxiao/GradDefense (sensitivity.py, perturb.py, data/d
 slices, 5 perturbed, scale 0.01. A tensor's sensitivity is the mean over the images of a root set (5 of each class) of
 the norm of the derivative, by the image, of the sum of the tensor's gradient. All entries, in order, are cut into
 slices of about equal sensitivity, a tensor's being shared evenly by its entries. N(0, scale^2) is added to randomly
-chosen slices. What differs: the root set is of the client's own images, since no public one is given, and the
-sensitivity is taken when the update is sent. Slices are cut between entries, where the code cuts at multiples of the
-tensors' common divisor, with one entry shared by neighbours. So measured, the last layer is not
-sensitive at all: over classes its gradient adds up to 0. Left out: clipping sample by sample, which the code has as
-an option, and the server's compensation, which denoises the sum.
+chosen slices.
+What differs: the root set is of the client's own images, since no public one is given, and the sensitivity is taken
+when the update is sent. Slices are cut between entries, where the code cuts at multiples of the tensors' common
+divisor, with one entry shared by neighbours. So measured, the last layer is not sensitive at all: over classes its
+gradient adds up to 0. Left out: clipping sample by sample, which the code has as an option, and the server's
+compensation, which denoises the sum.
 """
 
 from __future__ import annotations
