@@ -38,7 +38,7 @@ def gaussian_multiplier(epsilon: float, delta: float) -> float:
     """The least standard deviation over sensitivity that is (epsilon, delta)-private, rounded up.
 
     >>> round(gaussian_multiplier(1.0, 1e-5), 3)
-    3.73
+    3.731
     """
     low, high = 1e-6, 1.0
     while _delta(high, epsilon) > delta:
