@@ -27,7 +27,8 @@ def near(images, originals):
 '''
 
 # What a class that says nothing else has from fldrep.Defense.
-LOOKS = {"zeros": "none", "noise": "none", "order": 100, "colour": "#949494", "marker": "*", "line": "-"}
+LOOKS = {"zeros": "none", "noise": "none", "distorts": False, "order": 100}
+LOOKS |= {"colour": "#949494", "marker": "*", "line": "-"}
 
 
 def run(code: str) -> str:

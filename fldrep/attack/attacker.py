@@ -89,6 +89,7 @@ def reconstruct(
         zeros=public_zeros(shared, defended),
         batch=batch,
         local=check_local(local),
+        distorted=getattr(shared, "distorted", None),
     )
     if problems_at_once != "auto":
         check_whole("problems_at_once", problems_at_once, 1)

@@ -78,6 +78,7 @@ def _observation(where: Block, job: AttackJob, model: Model, update: Update, bat
         zeros=public_zeros(update),
         batch=job.update.images if job.update.images > 1 else None,
         local=LocalSteps.of(job.update),
+        distorted=update.distorted,
     )
 
 

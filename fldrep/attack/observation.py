@@ -26,7 +26,7 @@ class Observation:
     `update` {parameter: (N, *shape)}; `labels` (N,), (N, B) or None; `shape` (C, H, W) of an image; `draw(target,
     restart)`: the CPU generator of an initial point; `zeros`: where the defense is known to leave zeros (`none`, `head`
     or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
-    one step.
+    one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known).
     """
 
     model: Model
@@ -38,6 +38,7 @@ class Observation:
     zeros: str
     batch: int | None = None
     local: LocalSteps | None = None
+    distorted: bool | None = None
 
     @property
     def device(self) -> torch.device:
@@ -52,7 +53,7 @@ class Observation:
     @property
     def public(self) -> Public:
         """What is known of the defense."""
-        return Public(self.zeros)
+        return Public(self.zeros, distorted=self.distorted)
 
     @property
     def sent(self) -> Sent:

@@ -19,19 +19,22 @@ class Public:
 
     `zeros`: where what is sent has zeros by design: `none`, `head` (columns of the last weight) or `all` (entries of
     every tensor); `noise`, `clip`: whether noise is added, and an update scaled down; `representation`: whether the
-    loss was taken of the pruned representation.
+    loss was taken of the pruned representation; `distorted`: whether entries that are sent are otherwise not the
+    gradient's own, such as rounded ones.
     """
 
     zeros: Literal["none", "head", "all"] = "none"
     noise: bool | None = None
     clip: bool | None = None
     representation: bool | None = None
+    distorted: bool | None = None
 
     @classmethod
     def of(cls, defense: DefenseSettings) -> "Public":
         """What the config's section says of a defense."""
         known = registry.value("defense", defense.method)(defense)
-        return cls(known.zeros, bool(known.std), known.clip is not None, known.prunes_representation)
+        noise, clip = bool(known.std), known.clip is not None
+        return cls(known.zeros, noise, clip, known.prunes_representation, bool(known.distorts))
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,11 @@ NEEDS: dict[str, Need] = {
     "head-bias": Need(
         "update", "the gradient of head.bias", lambda it, sent, net: _unless(sent.head_bias, "has no head.bias")
     ),
-    "exact": Need("defense", "an update without noise", lambda it, sent, net: _unless(not it.noise, "adds noise")),
+    "exact": Need(
+        "defense",
+        "entries as they were computed",
+        lambda it, sent, net: "adds noise" if it.noise else _unless(not it.distorted, "sends others"),
+    ),
     "whole-body": Need(
         "defense",
         "whole gradients below the last layer",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fldrep.models.model import Model
+    from fldrep.models.normalisation import Normalisation
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Client:
     update; `features` (B, F) is the representation of the step, where a step has been taken. `model` is the network at
     the weights that the step starts from. `generator` draws what the defense draws. `step` counts local steps from 0.
     `training`: in federated training, where a defense may estimate what it computes exactly before an attack.
-    `memory` is the defense's own, {name: tensor}, kept for the client from round to round; change it in place.
+    `normalisation`: between the network's input and pixels. `memory` is the defense's own, {name: tensor}, kept for the
+    client from round to round; change it in place.
     """
 
     model: Model | None = None
@@ -33,6 +35,7 @@ class Client:
     step: int = 0
     training: bool = False
     memory: dict[str, Tensor] = field(default_factory=dict)
+    normalisation: Normalisation | None = None
 
     def require(self, *names: str, by: str) -> None:
         """Errors: `ConfigError` naming what `by` needs and the client was not given."""

@@ -89,4 +89,4 @@ def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[s
 
 
 def _sent(defense: Defense, client: Client, update: dict[str, Tensor]) -> Update:
-    return Update(update_of(defense, update, client), defense.zeros)
+    return Update(update_of(defense, update, client), defense.zeros, defense.distorts)

@@ -24,9 +24,11 @@ class Defense:
 
     Class attributes say what an attacker may know: `zeros`, where the update that is sent has zeros (`none`; `head`:
     columns of the last weight; `all`: entries of any tensor); `noise`, the law of what is added to every entry (`none`,
-    `gaussian` or `laplace`), whose standard deviation is the setting `std`. An update that is scaled down to an L2 norm
-    has the setting `clip`. `order`, `colour`, `marker` and `line` say where and how figures show the defense; `rules`
-    gives the marker and the colour of each value of a setting `rule`.
+    `gaussian` or `laplace`), whose standard deviation is the setting `std`, or the property where that is overridden.
+    An update that is scaled down to an L2 norm has the setting `clip`. `distorts`: entries that are sent are not the
+    gradient's own in some other way: rounded, limited one by one, with noise on some, or of another gradient. `order`,
+    `colour`, `marker` and `line` say where and how figures show the defense; `rules` gives the marker and the colour of
+    each value of a setting `rule`.
     """
 
     class Settings(Section):
@@ -34,6 +36,7 @@ class Defense:
 
     zeros: ClassVar[Literal["none", "head", "all"]] = "none"
     noise: ClassVar[Literal["none", "gaussian", "laplace"]] = "none"
+    distorts: ClassVar[bool] = False
     order: ClassVar[int] = 100
     colour: ClassVar[str] = "#949494"
     marker: ClassVar[str] = "*"
@@ -51,7 +54,8 @@ class Defense:
         check_one_of(f"{cls.__name__}.noise", cls.noise, ("none", "gaussian", "laplace"))
         if not issubclass(cls.Settings, Section):
             raise ConfigError(f"{cls.__name__}.Settings: expected a class of fldrep.Section")
-        if cls.noise != "none" and "std" not in cls.Settings.model_fields:
+        own_std = cls.std is not Defense.std
+        if cls.noise != "none" and not own_std and "std" not in cls.Settings.model_fields:
             raise ConfigError(f"{cls.__name__}.Settings: noise {cls.noise!r} needs a setting std")
 
     def __init__(self, settings: Any):

@@ -10,7 +10,8 @@ from fldrep.arguments import check_keywords, check_seed, check_text, check_updat
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_gradient, defense_of
-from fldrep.models.face import clients_of, steady, with_inner_names, with_own_names
+from fldrep.models.face import clients_of, constants_for, steady, with_inner_names, with_own_names
+from fldrep.models.normalisation import BY_CHANNELS, Normalisation
 from fldrep.models.updates import Update
 from fldrep.seeds import generator
 
@@ -22,15 +23,16 @@ def defend(
     model: nn.Module | None = None,
     images: Tensor | None = None,
     labels: Tensor | None = None,
+    normalisation: str | Normalisation | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Update:
     """The update as a client sends it under a defense; the update given is left as it was.
 
     Shapes: update {name: (N, *shape)} -> same; images (N, C, H, W) with labels (N,), or (N, B, C, H, W) with (N, B).
-    Args: method: the name of a defense; model: as for `client_update`; settings: what it takes in the config's
-    `defenses` section, such as rate in [0, 1], or std and clip in the gradient's units; None is as if not given; seed:
-    of what the defense draws.
+    Args: method: the name of a defense; model: as for `client_update`; normalisation: as for `reconstruct`; settings:
+    what it takes in the config's `defenses` section, such as rate in [0, 1], or std and clip in the gradient's units;
+    None is as if not given; seed: of what the defense draws.
     Errors: `UnknownName` for the method; `ConfigError` naming an argument that is missing, not used, or out of range.
     """
     check_keywords(settings, {"pruned": "prune", "train_scores": "norm_estimator"})
@@ -47,11 +49,20 @@ def defend(
     clients = len(next(iter(update.values())))
     if images is not None and len(images) != clients:
         refuse("images", tuple(images.shape), f"one for each of the {clients} updates")
+    constants = _constants(images, normalisation)
     drawn, sent = generator("noise", method, check_seed(seed)), []
     for number in range(clients):
         own = [None if values is None else values[number] for values in (images, labels)]
-        client = Client(taken, *own, generator=drawn)
+        client = Client(taken, *own, generator=drawn, normalisation=constants)
         one = {name: value[number : number + 1] for name, value in update.items()}
         sent.append(defended_gradient(defense, client, one))
-    whole = Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
+    joined = {name: torch.cat([one[name] for one in sent]) for name in sent[0]}
+    whole = Update(joined, defense.zeros, defense.distorts)
     return whole if taken is None else with_own_names(taken, whole)
+
+
+def _constants(images: Tensor | None, asked: str | Normalisation | None) -> Normalisation | None:
+    """Those asked for, or those that fit the channels, where some do."""
+    if images is None or (asked is None and images.shape[-3] not in BY_CHANNELS):
+        return None
+    return constants_for(images.shape[-3], asked)

@@ -38,7 +38,7 @@ class Noise(Defense):
         from fldrep.models.updates import clipped
 
         client.require("generator", by=self.settings.method)
-        return with_noise(clipped(update, self.clip), self.settings.std, self.draw, client.generator)
+        return with_noise(clipped(update, self.clip), self.std, self.draw, client.generator)
 
 
 def with_noise(update: dict[str, Tensor], std: float, draw: Draw, generator: torch.Generator) -> dict[str, Tensor]:

@@ -103,7 +103,7 @@ def sent_updates(
     images, labels = as_batches(batches.inputs, batches.labels)
     for number, held, classes, memory in zip(batches.numbers, images, labels, memories, strict=True):
         drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
-        client = Client(model, held, classes, drawn, memory=memory)
+        client = Client(model, held, classes, drawn, memory=memory, normalisation=batches.normalisation)
         rounds = [defended_update(defense, client, local) for _ in range(repeats)]
         sent.append({name: sum(one[name] for one in rounds) / repeats for name in rounds[0]})
-    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros)
+    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros, defense.distorts)

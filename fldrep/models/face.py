@@ -134,7 +134,7 @@ def constants_for(channels: int, normalisation: str | Normalisation | None) -> N
 
 
 def _like(update: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
-    return Update(tensors, update.defended) if isinstance(update, Update) else tensors
+    return Update(tensors, update.defended, update.distorted) if isinstance(update, Update) else tensors
 
 
 def check_local(local: LocalSteps | None) -> LocalSteps | None:

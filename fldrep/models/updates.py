@@ -41,13 +41,19 @@ class LocalSteps:
 class Update(dict[str, Tensor]):
     """Gradients of N clients by parameter name, (N, *shape), and which tensors a defense is known to have pruned.
 
-    `defended` is `none`, `head` (columns of the last layer's weight) or `all`; it is public, as an honest-but-curious
-    server knows the protocol. A plain dict does where it is not needed.
+    `defended` is `none`, `head` (columns of the last layer's weight) or `all`; `distorted`: whether entries were
+    changed otherwise than by zeros, noise on all and one scale. Both are public, as an honest-but-curious server knows
+    the protocol. A plain dict does where they are not needed.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], defended: str = "none"):
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
+        defended: str = "none",
+        distorted: bool = False,
+    ):
         super().__init__(tensors)
-        self.defended = defended
+        self.defended, self.distorted = defended, distorted
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

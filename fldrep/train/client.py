@@ -68,7 +68,8 @@ def train_client(
     labels = federation.data.train_labels[shard].to(images.device)
     batches = local_batches(len(shard), federation.train, generator("batches", *federation.identity, number, round))
     drawn = (*federation.identity, federation.defense_name, number, round)
-    client = Client(model, images, labels, generator("scores", *drawn), training=True)
+    drawing, normalisation = generator("scores", *drawn), federation.normalisation
+    client = Client(model, images, labels, drawing, training=True, normalisation=normalisation)
     if memory is not None:
         client.memory = {name: value.to(images.device) for name, value in memory.items()}
     elif overrides(defense, "memory"):

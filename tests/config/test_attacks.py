@@ -141,7 +141,7 @@ def test_parts_say_what_they_need(own, needs):
         ({**OWN, "feature_weight": 1.0}, r"feature_weight: 1.0: not used by this attack"),
         ({"objective": "cosine"}, r"optimiser: missing"),
         ({"optimiser": "lbfgs"}, r"objective: missing"),
-        ({"objective": "l3", "optimiser": "lbfgs"}, r"objective: 'l3': Input should be .*'cosine', .*or 'scaled-l2'"),
+        ({"objective": "l3", "optimiser": "lbfgs"}, r"objective: 'l3': Input should be .*'cosine', .*or 'truncated'"),
         ({"objective": "l2", "optimiser": 3}, r"optimiser: 3: Input should be .*'lbfgs', .*or 'signed-adam'"),
         ({"objective": "l2", "optimiser": "lbfgs"}, r"iterations: missing"),
         ({**OWN, "compares": "some"}, r"compares: 'some': .*'without-head'"),

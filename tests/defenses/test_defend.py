@@ -24,11 +24,15 @@ def case(make_network, draw_images):
 
 def test_every_built_in_defense_is_an_entry_with_settings_of_its_own():
     known = registry.entries("defense")
-    assert set(known) == {"none", "soteria", "compression", "gaussian", "laplace"}
+    assert set(known) >= {"none", "soteria", "compression", "gaussian", "laplace", "signsgd", "gaussian-dp"}
     assert all(issubclass(entry.value, Defense) for entry in known.values())
     assert {name: entry.value.zeros for name, entry in known.items() if entry.value.zeros != "none"} == {
         "soteria": "head",
-        "compression": "all",
+        **dict.fromkeys(("compression", "top-k", "percentile", "svt", "outpost"), "all"),
+    }
+    assert {name for name, entry in known.items() if entry.value.distorts} == set(known) - {
+        *("none", "soteria", "compression", "ats"),
+        *("gaussian", "laplace", "gaussian-dp", "laplace-dp"),
     }
 
 
@@ -101,7 +105,7 @@ def test_updates_of_several_images(make_network, draw_images):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"method": "dropout"}, "unknown defense 'dropout'; known: compression, gaussian"),
+        ({"method": "dropout"}, "unknown defense 'dropout'; known: .*compression, gaussian"),
         ({"method": "soteria"}, "rate: missing"),
         ({"method": "soteria", "rate": 1.2}, "rate: .*less than or equal to 1"),
         ({"method": "soteria", "rate": -0.1}, "rate: .*greater than or equal to 0"),
