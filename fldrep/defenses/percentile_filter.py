@@ -1,11 +1,11 @@
 """NVFlare's percentile filter: small entries are left out, and large ones are limited.
 
-Found in: `PercentilePrivacy` of NVFlare (nvflare/app_common/filters/percentile_privacy.py, versions of 2022 and 2024),
-which names Shokri and Shmatikov 2015, "Privacy-preserving deep learning". The percentile is one for all tensors
-together. Entries whose magnitude lies below it become 0, the others are limited to [-gamma, gamma]; defaults 10 and
-0.01. Single numbers (tensors without an axis) are left alone. It adds nothing random, so it guarantees nothing. What
-differs: NVFlare filters weight differences divided by their number of local steps. Here the update is the sum of the
-steps' gradients: a gamma of theirs is gamma * steps / lr here. The percentile does not mind.
+Found in: `PercentilePrivacy` of NVFlare (nvflare/app_common/filters/percentile_privacy.py, an older and a newer
+version), which names Shokri and Shmatikov 2015, "Privacy-preserving deep learning". The percentile is one for all
+tensors together. Entries whose magnitude lies below it become 0, the others are limited to [-gamma, gamma]; defaults
+10 and 0.01. Single numbers (tensors without an axis) are left alone. It adds nothing random, so it guarantees
+nothing. What differs: NVFlare filters weight differences divided by their number of local steps. Here the update is
+the sum of the steps' gradients: a gamma of theirs is gamma * steps / lr here. The percentile does not mind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """NVFlare's filter by the sparse vector technique: some entries, picked and sent with noise.
 
-Found in: `SVTPrivacy` of NVFlare (nvflare/app_common/filters/svt_privacy.py, version of 2024), after Lyu et al. 2017,
+Found in: `SVTPrivacy` of NVFlare (nvflare/app_common/filters/svt_privacy.py, its newer version), after Lyu et al. 2017,
 "Understanding the Sparse Vector Technique", arXiv:1603.01699, algorithm 7. Of D entries c = ceil(fraction D) are
 wanted. With Laplace noise of scale b, Lap(b):
 - threshold tau + Lap(2 gamma / epsilon), drawn once;

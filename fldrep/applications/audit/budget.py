@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
-from fldrep.attack.way_down import PooledChain, way_down
+from fldrep.attack.way_down import OverlapChain, way_down
 from fldrep.config.attacks import AttackSettings, evaluations_of
 from fldrep.config.parts import words
 from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
@@ -30,7 +30,7 @@ AUTOGRAD = 1.5  # times that, where autograd differentiates
 PASSES = 4  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
 SPECTRA = 14  # times unknowns^3: what floors and rank take of a Gram matrix
-POOLED = 600  # forward passes that the closed form takes through max-pools
+POOLED = 1000  # forward passes that the closed form takes through max-pools, where its first descent ends well
 MATRIX_FREE = 2**30  # bytes of a Jacobian from which Gauss-Newton solves without it
 
 
@@ -54,7 +54,7 @@ class Costs:
             case.model(torch.zeros(1, *case.shape, dtype=case.model.head.weight.dtype))
         forward = max(counter.get_total_flops(), 1) * case.total * case.steps
         try:
-            pools = isinstance(way_down(case.model, case.shape), PooledChain)
+            pools = isinstance(way_down(case.model, case.shape), OverlapChain)
         except NoRule:
             pools = False
         slow = case.local is not None or layerwise(case.model, case.shape) is None
