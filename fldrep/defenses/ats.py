@@ -55,7 +55,7 @@ class ATS(Defense):
                     raise ValueError(f"expected numbers such as 3-1-7+43-18-18, of {known}")
             return value
 
-    order, colour, marker, line = 80, "#a5aa99", ">", "-"
+    order, colour, marker, line = 80, "#949494", ">", "-"
 
     def on_batch(self, images: Tensor, labels: Tensor, client: Client) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W), each changed by a policy drawn for it."""

@@ -34,7 +34,7 @@ class Censor(Defense):
         lr: float = option(1e-4, "step size at which they are tried", gt=0)
 
     distorts = True
-    order, colour, marker, line = 70, "#7f3c8d", "8", "-."
+    order, colour, marker, line = 70, "#ca9161", "8", "-."
 
     def on_step(self, gradient: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The update of least loss; the gradient itself never leaves."""

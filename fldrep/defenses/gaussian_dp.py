@@ -23,7 +23,7 @@ class GaussianDP(Calibrated):
     """Scale the update down to an L2 norm, and add the Gaussian noise that (epsilon, delta) asks for."""
 
     noise = "gaussian"
-    order, colour, marker, line = 31, "#015c43", "D", "-."
+    order, colour, marker, line = 31, "#029e73", "*", "-."
 
     def multiplier(self, epsilon: float, delta: float) -> float:
         """The least, but for rounding."""

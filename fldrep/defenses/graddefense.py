@@ -49,7 +49,7 @@ class GradDefense(Defense):
             return self
 
     distorts = True
-    order, colour, marker, line = 72, "#11a579", "h", "-."
+    order, colour, marker, line = 72, "#ca9161", "h", "-."
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each update with noise on the slices drawn for it."""

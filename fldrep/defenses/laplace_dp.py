@@ -26,7 +26,7 @@ class LaplaceDP(Calibrated):
     """Scale the update down to an L2 norm, and add the Laplace noise that (epsilon, delta) asks for."""
 
     noise = "laplace"
-    order, colour, marker, line = 42, "#8c4f7e", "v", ":"
+    order, colour, marker, line = 42, "#cc78bc", "^", ":"
 
     def multiplier(self, epsilon: float, delta: float) -> float:
         """Standard deviation over sensitivity: root(2) b, with rho = 1 / (2 b^2)."""

@@ -41,7 +41,7 @@ class Outpost(Defense):
 
     zeros = "all"
     distorts = True
-    order, colour, marker, line = 71, "#3969ac", "p", "-."
+    order, colour, marker, line = 71, "#949494", "p", "-."
 
     def on_step(self, gradient: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The gradient, perturbed or, by chance, as it is."""

@@ -33,7 +33,7 @@ class TopK(Defense):
 
     zeros = "all"
     distorts = True  # by what was held back in earlier rounds
-    order, colour, marker, line = 21, "#b2560d", "d", "--"
+    order, colour, marker, line = 21, "#de8f05", "d", "--"
 
     def memory(self, model: Model) -> dict[str, Tensor]:
         """Nothing has been held back so far."""

@@ -407,6 +407,8 @@ def test_built_in_colours_are_those_of_the_palette_for_the_colour_blind():
     used = {style.colour for style in (*styles, OTHER)}
     used |= {colour for style in styles for _, colour in style.rules.values()}
     assert used <= {*theme.COLOURS, theme.INK}
+    looks = [(style.colour, style.marker) for style in styles]
+    assert len(set(looks)) == len(looks), "two methods look the same"
     assert style_of("none").colour == theme.INK
 
 

@@ -198,7 +198,8 @@ def test_what_a_property_of_the_settings_says_counts_where_the_section_is_used(p
 
 def test_what_is_public_of_a_defense_counts_where_it_is_used(package):
     found = changed_by(package, "defenses/compression.py", 'zeros = "all"', 'zeros = "head"')
-    assert found == {"train compression", "attack compression"}
+    used = {"compression", "outpost"}  # outpost prunes by it
+    assert found == {f"{job} {method}" for job in ("train", "attack") for method in used}
 
 
 def test_a_check_of_a_section_counts_where_it_is_used(package):
@@ -246,12 +247,12 @@ def test_what_a_whole_config_must_fulfil_counts_where_a_config_is_read(package):
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("defenses/noise.py", {"gaussian", "laplace"}),
+        ("defenses/noise.py", {"gaussian", "laplace", "gaussian-dp", "laplace-dp"}),
         ("defenses/gaussian.py", {"gaussian"}),
         ("defenses/soteria/masks.py", {"soteria"}),
         ("defenses/soteria/__init__.py", {"soteria"}),
-        ("defenses/compression.py", {"compression"}),
-        ("defenses/percentile.py", {"soteria", "compression"}),
+        ("defenses/compression.py", {"compression", "outpost"}),
+        ("defenses/percentile.py", {"soteria", "compression", "outpost", "percentile"}),
         ("defenses/none.py", {"none"}),
         ("defenses/client.py", set(DEFENSES)),
     ],

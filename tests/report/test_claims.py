@@ -9,7 +9,7 @@ from fldrep import registry
 from fldrep.analysis.rows import credited
 from fldrep.analysis.words import number
 from fldrep.config.reading import parse_config
-from fldrep.report import evidence, verdicts
+from fldrep.report import claims_table, evidence
 from fldrep.report.claims.inverse_rule import rule_pairs
 from fldrep.report.evidence import NOT_REPRODUCED, NOT_TESTABLE, ONLY_NON_ADAPTIVE, REPRODUCED, Tables
 from fldrep.tables.attacks import ATTACKS
@@ -418,25 +418,25 @@ def test_every_claim_has_a_row_and_the_table_is_valid(made, synthetic, tmp_path)
     words = {"title", "said", "source", "order"}
     assert all(set(claim.words) == words for claim in registry.in_order("claim").values())
     for tables in (full, made()):
-        table = verdicts.claims_table(tables, "snakemake claims")
+        table = claims_table.claims_table(tables, "snakemake claims")
         CLAIMS.write(table, tmp_path / "claims.parquet")
         again = CLAIMS.read(tmp_path / "claims.parquet")
         assert list(again["claim"].unique()) == list(registry.in_order("claim"))
         assert set(again["verdict"]) <= set(VERDICTS)
         assert (again["command"] == "snakemake claims").all()
     assert (again["verdict"] == NOT_TESTABLE).all()
-    row = verdicts.claims_table(full, "x.yaml").set_index("claim").loc["mse-ratio"]
+    row = claims_table.claims_table(full, "x.yaml").set_index("claim").loc["mse-ratio"]
     assert row["scale"] == "config small, lenet, 10 rounds, gs 100 iterations"
     assert (row["n"], row["round"], row["device"]) == (8, 0, "cpu float32")
 
 
 def test_the_page_says_what_the_table_says_and_escapes_it(made, synthetic):
     hostile = "<script>alert(1)</script>"
-    table = verdicts.claims_table(
+    table = claims_table.claims_table(
         made(STRONG, training=trained(synthetic, {}), leakage=synthetic.leakage_table({1: 1.0, 32: 0.99})), "c.yaml"
     )
     table.loc[0, "measured"] = hostile
-    text = verdicts.claims_page("small", table)
+    text = claims_table.claims_page("small", table)
     assert hostile not in text
     assert not re.search(r"https?:|<script|<link|url\(|src=", text)
     for row in table[1:].itertuples():
