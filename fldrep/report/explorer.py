@@ -1,6 +1,5 @@
 """The explorer of the page: every kept picture beside its numbers, and plots in which a click shows the image."""
 
-import json
 from collections.abc import Mapping
 from functools import cache
 
@@ -37,7 +36,7 @@ GREY = "#8a9099"  # readable on light and dark
 
 
 def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarray]) -> dict | None:
-    """What the template needs: `data` as JSON, and `note`, on the pictures; None without attacks.
+    """What the template needs: `data`, which becomes JSON, and `note`, on the pictures; None without attacks.
 
     Args: the final tables by name; pictures: the gallery.
     """
@@ -56,10 +55,9 @@ def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarr
         "pictures": addresses,
         "charts": {name: chart.to_dict() for name, chart in charts(tables["attacks"]).items()},
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     shown = sum(row["rebuilt"] is not None for row in told)
     return {
-        "data": text.replace("<", "\\u003c"),
+        "data": data,
         "note": f"Pictures of {shown} of {len(told)} reconstructions are in this file, those of the first targets; "
         "numbers of all.",
     }

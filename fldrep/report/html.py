@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
 
 
 def allowed(script: str) -> str:
@@ -17,14 +18,20 @@ def own_script(name: str) -> str:
     return files("fldrep.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def rendered(template: str, **values: object) -> str:
-    """A template of `fldrep/report/templates` with its values filled in."""
+def rendered(template: str, scripts: Mapping[str, str] | None = None, **values: object) -> str:
+    """A template of `fldrep/report/templates` with its values filled in.
+
+    Args: scripts: by names under which the template may include them, as they are; never from outside.
+    """
+    scripts = scripts or {}
+    included = {name: f"{{% raw %}}{text}{{% endraw %}}" for name, text in scripts.items()}
     environment = Environment(
-        loader=PackageLoader("fldrep.report"),
+        loader=ChoiceLoader([DictLoader(included), PackageLoader("fldrep.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["allowed"] = allowed
-    return environment.get_template(template).render(**values)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    return environment.get_template(template).render(scripts=scripts, **values)

@@ -87,7 +87,7 @@ def page_text(
         name=config["name"],
         screen=first_screen(tables, pictures),
         explorer=explorer(tables, pictures),
-        scripts=[vega(), own_script("explorer.js")] if len(attacks) else [],
+        scripts={"vega.js": vega(), "explorer.js": own_script("explorer.js")} if len(attacks) else {},
         summary=summary(attacks, training),
         verdicts=verdicts_for_reading(tables),
         meanings_of_verdicts=MEANINGS,
