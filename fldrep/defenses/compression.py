@@ -40,7 +40,7 @@ def largest_entries(values: Tensor, rate: float) -> Tensor:
 
     Args: rate in [0, 1], the share to zero. An entry at the percentile is kept.
     """
-    from fldrep.defenses.percentile import percentile
+    from fldrep.defenses.quantile import percentile
 
     kept = values.clone()
     for one in kept:  # row by row: the order statistics need as much memory again as what they look at

@@ -57,7 +57,7 @@ class Outpost(Defense):
         import torch
 
         from fldrep.defenses.compression import largest_entries
-        from fldrep.defenses.percentile import percentile
+        from fldrep.defenses.quantile import percentile
 
         weights, found = dict(client.model.named_parameters()), {}
         information = {name: value.square().mean(0) for name, value in gradient.items()}

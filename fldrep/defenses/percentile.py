@@ -1,23 +1,53 @@
-"""The percentile of NumPy, on any device and without a limit on size."""
+"""NVFlare's percentile filter: small entries are left out, and large ones are limited.
 
-import math
+Found in: `PercentilePrivacy` of NVFlare (nvflare/app_common/filters/percentile_privacy.py, an older and a newer
+version), which names Shokri and Shmatikov 2015, "Privacy-preserving deep learning". The percentile is one for all
+tensors together. Entries whose magnitude lies below it become 0, the others are limited to [-gamma, gamma]; defaults
+10 and 0.01. Single numbers (tensors without an axis) are left alone. It adds nothing random, so it guarantees
+nothing. What differs: NVFlare filters weight differences divided by their number of local steps. Here the update is
+the sum of the steps' gradients: a gamma of theirs is gamma * steps / lr here. The percentile does not mind.
+"""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fldrep.config.section import Section, option
+from fldrep.defenses.defense import Defense
+from fldrep.registry import defense
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fldrep.defenses.client import Client
 
 
-def percentile(values: Tensor, share: float) -> Tensor:
-    """The value below which a share of the values lies, linearly interpolated as `numpy.percentile` does by default.
+@defense("percentile")
+class PercentileFilter(Defense):
+    """Zero what lies below a percentile of all entries, and limit the others' magnitudes."""
 
-    Shape: (..., K) -> (...). Args: share in [0, 1]. A row that holds a NaN has the percentile NaN.
-    (`torch.quantile` refuses more than 16 million values.)
+    class Settings(Section):
+        """What is left out, and what is limited."""
 
-    >>> percentile(torch.tensor([0.0, 10.0, 20.0]), 0.75)
-    tensor(15.)
-    """
-    position = share * (values.shape[-1] - 1)
-    below = math.floor(position)
-    low = values.kthvalue(below + 1).values
-    high = values.kthvalue(min(below + 2, values.shape[-1])).values
-    found = torch.lerp(low, high, position - below)
-    return torch.where(values.isnan().any(-1), torch.nan, found)
+        percentile: float = option(10.0, "percentile of all magnitudes below which an entry is not sent", ge=0, le=100)
+        gamma: float = option(0.01, "largest magnitude that is sent", unit="gradient entries", gt=0)
+
+    zeros = "all"
+    distorts = True
+    order, colour, marker, line = 22, "#ece133", "P", "--"
+
+    def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
+        """Each client's update, by a percentile of its own."""
+        import torch
+
+        from fldrep.defenses.quantile import percentile
+
+        magnitudes = torch.cat([values.abs().reshape(len(values), -1) for values in update.values()], 1)
+        cutoff = percentile(magnitudes, self.settings.percentile / 100)
+        return {name: self._filtered(values, cutoff) for name, values in update.items()}
+
+    def _filtered(self, values: Tensor, cutoff: Tensor) -> Tensor:
+        if values.ndim == 1:  # one number a client
+            return values
+        kept = values.abs() >= cutoff.view(-1, *[1] * (values.ndim - 1))
+        return values.clamp(-self.settings.gamma, self.settings.gamma) * kept

@@ -9,7 +9,7 @@ from torch import nn
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
-from fldrep.defenses.percentile import percentile
+from fldrep.defenses.quantile import percentile
 from fldrep.defenses.rates import effective_rates, rates_of_update
 from fldrep.defenses.soteria.masks import column_mask, masks_of, training_mask, update_masks
 from fldrep.defenses.soteria.rules import RULES, feature_scores, rank_features

@@ -252,7 +252,7 @@ def test_what_a_whole_config_must_fulfil_counts_where_a_config_is_read(package):
         ("defenses/soteria/masks.py", {"soteria"}),
         ("defenses/soteria/__init__.py", {"soteria"}),
         ("defenses/compression.py", {"compression", "outpost"}),
-        ("defenses/percentile.py", {"soteria", "compression", "outpost", "percentile"}),
+        ("defenses/quantile.py", {"soteria", "compression", "outpost", "percentile"}),
         ("defenses/none.py", {"none"}),
         ("defenses/client.py", set(DEFENSES)),
     ],

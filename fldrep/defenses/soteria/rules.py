@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fldrep.defenses.percentile import percentile
+from fldrep.defenses.quantile import percentile
 from fldrep.derivatives.jacobian import features_and_norms, full_jacobian
 from fldrep.derivatives.network import fixed_statistics
 from fldrep.derivatives.pseudoinverse import column_norms_of_inverse
