@@ -113,9 +113,13 @@ def strongest_adaptive(tables: Tables, setting: pd.DataFrame, defense: str) -> s
     """
     own = setting[setting["defense"] == defense]
     able = [attack for attack in attacks_in(own, adaptive=True) if not_reached(tables, setting, attack) is None]
-    errors = {attack: converged(rows_of(own, attack, defense))["credited"].median() for attack in able}
-    errors = {attack: error for attack, error in errors.items() if error == error}
-    return min(errors, key=errors.get) if errors else None
+    return least_error(own[own["attack"].isin(able)])
+
+
+def least_error(rows: pd.DataFrame) -> str | None:
+    """The attack with the least median error in some rows; None where none converged."""
+    errors = converged(rows).groupby("attack")["credited"].median().dropna()
+    return None if errors.empty else errors.idxmin()
 
 
 def above(estimate: Estimate, threshold: float = 0.0) -> bool:

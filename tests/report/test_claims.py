@@ -141,6 +141,14 @@ def test_the_ratio_is_read_in_three_ways(made, synthetic):
     assert "(gs-masked / gs): 2.00 [" in found.measured
 
 
+def test_the_ratio_is_told_where_every_attack_on_a_baseline_diverged(made, synthetic):
+    tables = made(STRONG, training=trained(synthetic, {}))
+    tables["attacks"].loc[tables["attacks"]["defense"] == "gaussian-2", "diverged"] = True
+    (found,) = judged("mse-ratio", tables)
+    assert found.verdict == NOT_TESTABLE
+    assert "(gs / none): none converged" in found.measured
+
+
 def test_the_claimed_ratio_is_to_the_worst_baseline_and_the_best_is_said(made, synthetic):
     errors = STRONG | {("gs", "compression-60"): 0.25}
     defenses = ("none", "soteria-80", "gaussian-2", "compression-60")

@@ -19,6 +19,7 @@ from fldrep.report.evidence import (
     attacks_in,
     few,
     found_in,
+    least_error,
     median_text,
     not_reached,
     rows_of,
@@ -117,22 +118,18 @@ def three_readings(setting: pd.DataFrame, attack: str, pair: tuple[str, str], ra
     means = [one["mse"][np.isfinite(one["mse"])].mean() for one in runs]
     medians = [converged(one)["mse"].median() for one in runs]
     apart = sum(int(one["diverged"].sum()) for one in runs)
-    worst = [strongest_on(setting, name) for name in pair]
-    left = credited_ratio(setting, worst[1], *pair, defended_by=worst[0])
+    worst = [least_error(setting[setting["defense"] == name]) for name in pair]
+    left = "none converged"
+    if all(worst):
+        left = median_text(credited_ratio(setting, worst[1], *pair, defended_by=worst[0]))
     return (
         f"{' / '.join(pair)}, as the paper computes it (mean of the MSE, normalised and not clamped, over all runs, "
         f"diverged ones in): {_against(means)}; by medians, {apart} diverged runs apart: {_against(medians)}; paired "
-        f"and at most grey's: {median_text(ratio)}; the same under the strongest attack on each ({' / '.join(worst)}): "
-        f"{median_text(left)}"
+        f"and at most grey's: {median_text(ratio)}; the same under the strongest attack on each "
+        f"({' / '.join(one or 'none' for one in worst)}): {left}"
     )
 
 
 def _against(values: list[float]) -> str:
     one, other = values
     return f"{number(one)} against {number(other)}, {times_text(Estimate(1, one / other))}"
-
-
-def strongest_on(setting: pd.DataFrame, defense: str) -> str:
-    """The attack with the least median error on a defense, of all that were run on it and gave an image."""
-    own = converged(setting[setting["defense"] == defense])
-    return own.groupby("attack")["credited"].median().idxmin()
