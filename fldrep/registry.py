@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from fldrep.errors import ConfigError, named
@@ -266,21 +268,28 @@ def _load_file(path: Path) -> list[str]:
     return [one for (_, one), entry in _ADDED.items() if entry.module == name]
 
 
-def _run(path: Path, name: str) -> None:
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # for files beside it; last, so that they hide no installed package
-    spec = importlib.util.spec_from_file_location(name, path)
+def run_file(path: Path, name: str) -> ModuleType:
+    """Run a Python file, whatever its suffix, as a module of this name; it may import files beside it."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that they hide no installed package
+    spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _run(path: Path, name: str) -> None:
     before = dict(_ADDED)
     try:
-        spec.loader.exec_module(module)
+        run_file(path, name)
         for local, file in local_modules(path).items():
             other = sys.modules.get(local)
             if other is not None and Path(other.__file__).resolve() != file:
                 raise ConfigError(f"it imports {local!r}, and {other.__file__} has that name already")
     except BaseException as error:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         for key in set(_ADDED) - set(before):
             del _ADDED[key], _VALUES[key]
         if not isinstance(error, Exception):

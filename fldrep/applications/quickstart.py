@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from fldrep.errors import ConfigError
 from fldrep.machine.devices import device_for, device_words
 from fldrep.models.face import with_inner_names
 from fldrep.models.normalisation import normalisation_for
+from fldrep.report.pictures import enlarged, picture_of
 
 ENLARGED = 8  # screen pixels a side of one image pixel in pair.png
 
@@ -127,11 +127,7 @@ def _write(out: Path, original: Tensor, found: Tensor, result: dict[str, object]
     pictures = {"original": original, "reconstruction": found, "pair": torch.cat([original, found], dim=2)}
     with ExitStack() as all_or_none:
         for name, pixels in pictures.items():
-            whole = pixels.nan_to_num().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-            picture = Image.fromarray(whole.numpy())
-            if name == "pair":
-                size = (picture.width * ENLARGED, picture.height * ENLARGED)
-                picture = picture.resize(size, Image.Resampling.NEAREST)
+            picture = enlarged(picture_of(pixels.numpy()), ENLARGED if name == "pair" else 1)
             picture.save(all_or_none.enter_context(atomic_write(out / f"{name}.png")))
         beside = all_or_none.enter_context(atomic_write(out / "result.json"))
         beside.write_text(json.dumps(result, indent=2, allow_nan=True) + "\n")

@@ -14,7 +14,7 @@ from fldrep.analysis.styles import styles_in
 from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.analysis.verdicts import IMAGE, image_verdicts, is_found
 from fldrep.analysis.words import nominal_text
-from fldrep.report.pictures import picture_address
+from fldrep.report.pictures import address, picture_of
 from fldrep.storage.gallery import gallery_key, original_key
 
 PICTURES_LIMIT = 8_000_000  # characters of all pictures: the page stays under 15 MB
@@ -116,13 +116,13 @@ def _addresses(rows: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -> tuple[
     for pair in by_target[["original_key", "rebuilt_key"]].itertuples(index=False):
         if not all(name in pictures for name in pair):
             continue
-        new = {name: picture_address(pictures[name]) for name in pair if name not in place_of}
+        new = {name: address(picture_of(pictures[name])) for name in pair if name not in place_of}
         size += sum(map(len, new.values()))
         if size > PICTURES_LIMIT:
             break
-        for name, address in new.items():
+        for name, one in new.items():
             place_of[name] = len(addresses)
-            addresses.append(address)
+            addresses.append(one)
     both = [
         pair if None not in pair else (None, None)
         for pair in (

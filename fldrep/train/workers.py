@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fldrep.machine.threads import one_thread
 from fldrep.train.federation import Federation
 
 # call(function, state, tasks) gives function(federation, state, *task) for each task, in the order of the tasks.
@@ -38,17 +39,6 @@ def client_pool(workers: int, federation: Federation) -> Iterator[Call]:
             return
         with _forked(workers, federation) as call:
             yield call
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread inside the block: what a worker has, so that sums are taken in the same order everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation
 from fldrep.config.attacks import AttackSettings, attack_settings
 from fldrep.config.needs import lacks
+from fldrep.config.parts import words
 from fldrep.models.updates import client_update
 from fldrep.seeds import generator
 
@@ -136,7 +137,7 @@ def _against(case: Case, evidence: Evidence, settings: AttackSettings) -> str:
     if missing:
         whose, needed, instead = missing[0]
         return f"it needs {needed}, but this {'network' if whose == 'model' else 'update'} {instead}"
-    if settings.optimiser == "levenberg-marquardt" and evidence.noise:
+    if words("optimiser", settings.optimiser).get("least_squares") and evidence.noise:
         return "the update holds noise, so that nothing is solved exactly; attacks that know of images find more"
     return ""
 

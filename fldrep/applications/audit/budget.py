@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
+from fldrep.attack.optimisers.levenberg_marquardt import DENSE_BYTES
 from fldrep.attack.way_down import OverlapChain, way_down
 from fldrep.config.attacks import AttackSettings, evaluations_of
 from fldrep.config.parts import words
@@ -31,7 +32,6 @@ PASSES = 4  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
 SPECTRA = 14  # times unknowns^3: what floors and rank take of a Gram matrix
 POOLED = 1000  # forward passes that the closed form takes through max-pools, where its first descent ends well
-MATRIX_FREE = 2**30  # bytes of a Jacobian from which Gauss-Newton solves without it
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Costs:
         known = words("optimiser", settings.optimiser)
         if known.get("whole"):
             return 0.0
-        if known.get("least_squares") and 8 * self.entries * self.unknowns <= MATRIX_FREE:
+        if known.get("least_squares") and 8 * self.entries * self.unknowns <= DENSE_BYTES:
             return self.jacobian
         return self.evaluation * evaluations_of(settings)
 

@@ -128,5 +128,4 @@ def _labels(case: Case) -> tuple[Tensor | None, str]:
     told = HEAD_BIAS if HEAD_BIAS in case.update else HEAD_WEIGHT
     if (case.total > 1 and HEAD_BIAS not in case.update) or not bool((case.update[told] != 0).any()):
         return None, "not told: the last layer has no bias that says them"
-    head = {name: value / case.steps for name, value in case.update.items() if name.startswith("head.")}
-    return inferred_labels(case.model, head, case.total)[0].cpu(), "read off the last layer"
+    return inferred_labels(case.model, case.update, case.total, case.steps)[0].cpu(), "read off the last layer"

@@ -2,11 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from fldrep.applications.audit.budget import RATE
@@ -18,6 +16,7 @@ from fldrep.applications.audit.progress import progress_of
 from fldrep.applications.audit.result import Audit
 from fldrep.applications.audit.work import Work
 from fldrep.arguments import check_above_zero
+from fldrep.machine.threads import one_thread
 from fldrep.models.normalisation import Normalisation
 
 
@@ -81,14 +80,3 @@ def audit_of(case: Case, budget: float, progress: Callable | None = None) -> Aud
     with progress_of(progress, plan.operations / RATE) as bar:
         work.run(case, evidence, bar)
     return audit_with(case, evidence, work, began)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Computed by one thread, so that sums have one order; the caller's number comes back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

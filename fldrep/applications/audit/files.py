@@ -1,7 +1,5 @@
 """What lies in the files of an audit: named tensors, one array, the code of a network. Nothing is unpickled."""
 
-import importlib.util
-import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from fldrep.arguments import line_of
 from fldrep.errors import ConfigError, DataError, told
+from fldrep.registry import run_file
 from fldrep.storage.tensors import read_tensors
 
 ZIP, NPY, PICKLE = b"PK\x03\x04", b"\x93NUMPY", b"\x80"  # how files begin
@@ -115,15 +114,7 @@ def _tensor(path: Path, what: str, value: np.ndarray) -> Tensor:
 def _module_of(path: Path):
     if not path.is_file():
         raise ConfigError(f"model: {told(path)}: there is no such file")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # for files beside it; last, so that they hide no installed package
-    name = f"fldrep_audited_{path.stem}"
-    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    _called(lambda: spec.loader.exec_module(module), path)
-    return module
+    return _called(lambda: run_file(path, f"fldrep_audited_{path.stem}"), path)
 
 
 def _called(function, whose: object):

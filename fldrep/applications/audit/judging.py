@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from fldrep.applications.audit.case import Case
+from fldrep.attack.certificate import LARGEST_MSE
+from fldrep.config.metrics import MetricSettings
 from fldrep.metrics.assignment import assigned
 from fldrep.metrics.images import compare
+from fldrep.metrics.ssim import WINDOW
 
-RECOVERED = 0.5  # SSIM from where an image counts as recovered
-SAME = 1e-5  # mean squared error of pixels below which it is the image itself, to the eye and beyond
-LEAST_SIDE = 11  # of images that SSIM is defined of
+RECOVERED = MetricSettings().recovered_ssim
+SAME = LARGEST_MSE  # of pixels, below which it is the image itself: what a certificate promises
 
 
 @dataclass(frozen=True)
@@ -57,4 +59,4 @@ def likeness(case: Case, found: Tensor, originals: Tensor) -> Likeness:
 
 def has_ssim(case: Case) -> bool:
     """Whether images are large enough for SSIM."""
-    return min(case.shape[1:]) >= LEAST_SIDE
+    return min(case.shape[1:]) >= WINDOW

@@ -1,17 +1,15 @@
 """audit.html: one self-contained page, the verdict first; it asks the network for nothing."""
 
-import base64
-import io
 from collections.abc import Mapping
 
-from PIL import Image
 from torch import Tensor
 
+from fldrep.analysis.floors import RECOGNISED
 from fldrep.applications.audit.attacks import DOES
 from fldrep.applications.audit.changes import HEADLESS, NOISE, PRUNED
-from fldrep.applications.audit.pictures import picture_of
 from fldrep.applications.audit.verdict import EXACTLY, HIDDEN, IDENTIFIABLE, NOTHING, RECOVERED
 from fldrep.report.html import rendered
+from fldrep.report.pictures import address, enlarged, picture_of
 
 SIDE = 160  # screen pixels that a picture is enlarged to, in whole multiples
 HEADS = {
@@ -56,7 +54,8 @@ def determined_words(said: dict) -> str:
         return counted + f"At least {100 * one['floor']:.2g} % of the picture stays open, whatever the attack."
     share = f"Of {whole} pixel values, the update notices a change in {one['rank']:,} independent directions."
     left = f"To the precision with which it was sent, it leaves {percent(one['floor'])} of the picture open"
-    return f"{share} {left}, where 100 % is to know nothing, and an image is recognised at 10 % or less."
+    known = f"an image is recognised at {100 * RECOGNISED:.0f} % or less"
+    return f"{share} {left}, where 100 % is to know nothing, and {known}."
 
 
 def last_layer_words(said: dict) -> list[str]:
@@ -139,11 +138,9 @@ def percent(share: float) -> str:
 def _shown(pictures: Mapping[str, Tensor], name: str) -> list[tuple[str, str]]:
     """The pictures of one attack, or the originals: a title and a data URI each."""
     stems = [one for one in pictures if one.rpartition("-")[0] == name]
-    return [(f"{stem.rpartition('-')[2]}", _uri(picture_of(pictures[stem]))) for stem in stems]
+    return [(stem.rpartition("-")[2], _address(pictures[stem])) for stem in stems]
 
 
-def _uri(picture: Image.Image) -> str:
-    times = max(1, SIDE // max(picture.size))
-    held = io.BytesIO()
-    picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST).save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+def _address(pixels: Tensor) -> str:
+    picture = picture_of(pixels.numpy())
+    return address(enlarged(picture, max(1, SIDE // max(picture.size))))

@@ -1,10 +1,9 @@
-"""Original images in whatever layout they come, as the network's input; and pixels as pictures."""
+"""Original images in whatever layout they come, as the network's input."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fldrep.arguments import check_finite, refuse
@@ -50,12 +49,3 @@ def _channels_first(images: Tensor, shape: tuple[int, int, int]) -> Tensor | Non
     if channels == 1 and tuple(images.shape[-2:]) == (high, wide) and images.ndim in (2, 3):
         return images.reshape(-1, *shape)
     return None
-
-
-def picture_of(pixels: Tensor) -> Image.Image:
-    """Pixels (C, H, W) in [0, 1], 1 or 3 channels, others as the mean of theirs."""
-    whole = pixels.detach().float().nan_to_num().clamp(0, 1)
-    if len(whole) not in (1, 3):
-        whole = whole.mean(0, keepdim=True)
-    whole = whole.mul(255).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(whole[..., 0].numpy() if whole.shape[2] == 1 else whole.numpy())

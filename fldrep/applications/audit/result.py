@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from fldrep.applications.audit.page import page_text
-from fldrep.applications.audit.pictures import picture_of
 from fldrep.atomic import atomic_write
+from fldrep.report.pictures import picture_of
 
 SCHEMA_VERSION = 1
 
@@ -51,7 +51,7 @@ class Audit:
         with ExitStack() as all_or_none:
             for name, pixels in self.pictures.items():
                 written.append(folder / f"{name}.png")
-                picture_of(pixels).save(all_or_none.enter_context(atomic_write(written[-1])))
+                picture_of(pixels.numpy()).save(all_or_none.enter_context(atomic_write(written[-1])))
             for name, text in texts.items():
                 written.append(folder / name)
                 all_or_none.enter_context(atomic_write(written[-1])).write_text(text, encoding="utf-8")

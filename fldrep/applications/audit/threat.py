@@ -40,8 +40,7 @@ def threat_model(case: Case, evidence: Evidence) -> dict[str, object]:
 def beyond(case: Case, names: list[str]) -> list[dict[str, str]]:
     """What an audit does not try, and why. Args: names of the attacks that it did consider."""
     found = [{"what": what, "why": why} for what, why in BEYOND.items()]
-    buffers = [name for name, _ in case.model.named_buffers() if "running" in name]
-    if buffers:
+    if any(getattr(module, "running_mean", None) is not None for module in case.model.modules()):
         why = "attacks here do not use them; sent beside the update they tell of its images"
         found.append({"what": "batch norm's running statistics after the step", "why": why})
     others = sorted({*attack_settings("ensemble").members, "idlg", "gs-averaged"} - {*names})

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fldrep.attack.problem import Outcome, Problems, Progress
     from fldrep.config.attacks import AttackSettings
 
+DENSE_BYTES = 2**30  # of J, up to which steps are solved with J'J in full unless asked otherwise
+
 
 @optimiser(
     "levenberg-marquardt",
@@ -91,4 +93,4 @@ class LevenbergMarquardt:
 def is_dense(system, solver: str) -> bool:
     """Whether steps are solved with J'J in full."""
     entries = sum(one[0].numel() for one in system.residuals.observed.values())
-    return solver == "dense" or (solver == "auto" and entries * system.unknowns * 8 <= 2**30)
+    return solver == "dense" or (solver == "auto" and entries * system.unknowns * 8 <= DENSE_BYTES)
