@@ -31,11 +31,13 @@ def lacking(error: ModuleNotFoundError, package: str, extra: str) -> Exception:
     """What to raise where a package of an extra cannot be imported; the error itself where another one is missing.
 
     >>> lacking(ModuleNotFoundError(name="flwr"), "flwr", extra="flower")
-    ConfigError("flwr: not installed: expected pip install 'fldrep[flower]'")
+    ConfigError("flwr: not installed: expected FLDRep with its extra, such as by pip install -e '.[flower]'")
     """
     if (error.name or "").partition(".")[0] != package:
         return error
-    return ConfigError(f"{package}: not installed: expected pip install 'fldrep[{extra}]'")
+    return ConfigError(
+        f"{package}: not installed: expected FLDRep with its extra, such as by pip install -e '.[{extra}]'"
+    )
 
 
 def named(kind: str, name: str, registry):

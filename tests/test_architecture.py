@@ -20,18 +20,8 @@ from fldrep.plan.jobs import JOBS
 ROOT = Path(__file__).parent.parent
 STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
 HEAVY = (
-    "torch",
-    "torchvision",
-    "pandas",
-    "matplotlib",
-    "seaborn",
-    "scipy",
-    "skimage",
-    "pyarrow",
-    "jinja2",
-    "flwr",
-    "ray",
-    "opacus",
+    *("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2"),
+    *("flwr", "ray", "opacus"),
 )
 
 

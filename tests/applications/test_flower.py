@@ -281,7 +281,7 @@ def test_without_flower_the_extra_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     for name in [one for one in sys.modules if one.partition(".")[0] == "flwr"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=r"flwr: not installed: expected pip install 'fldrep\[flower\]'"):
+    with pytest.raises(ConfigError, match=r"flwr: not installed: expected .* pip install -e '.\[flower\]'"):
         __import__("fldrep.applications.flower")
 
 
