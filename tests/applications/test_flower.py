@@ -353,6 +353,7 @@ def test_audit_reads_a_record_directly(recorded, call, tmp_path):
     assert said["update"]["kind"] == "weights"
     assert said["update"]["images"] == 2
     assert said["labels"] == [1, 3]
+    assert any("no local steps were told" in note for note in said["settings"]["notes"])
 
 
 def test_options_count_before_what_a_record_tells(recorded, call, tmp_path):
