@@ -7,7 +7,7 @@ besides by the attack that knows the defense. One config holds all of it, so tha
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,43 @@ from fldrep.analysis.leaderboard import COST, paired_costs
 from fldrep.atomic import atomic_write
 from fldrep.config.defenses import defense_settings
 from fldrep.config.documents import read_document
-from fldrep.config.reading import parse_config
+from fldrep.config.reading import parse_config, read_config
+from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError
+from fldrep.report.leaderboard import leaderboards
+from fldrep.tables.final import FINAL
+from fldrep.tables.table import Table
 from fldrep.tables.training import TRAINING
 
 UNDEFENDED = "none"
 
 Raw = dict[str, Any]  # a config as YAML has it
+Tables = Mapping[str, pd.DataFrame]  # the final tables by name
 
 
-def run_leaderboard(terms: Path, plugins: Sequence[Path], cores: int, folder: Path) -> Path:
-    """Train, choose, attack and report; what an earlier call did is kept. Returns the config written.
+def run_leaderboard(
+    terms: Path, plugins: Sequence[Path], cores: int, folder: Path, published: Path
+) -> tuple[Path, list[str]]:
+    """Train, choose, attack and report; what an earlier call did is kept.
 
+    Returns the config written, and the leaderboard in lines, with the rows of defenses that are published.
     Args: terms: a config of the client without a defense; plugins: files whose defenses are run, none: the built-in
-    ones; folder: where the config is written, under its name.
+    ones; folder: where the config is written, under its name; published: the folder of the published leaderboard.
     Errors: `ConfigError` for the terms, and for what a defense says of itself; `DataError` where the workflow fails.
     """
     methods = added_by(plugins) if plugins else list(registry.built_in("defense"))
     trained = with_candidates(named_for(read_document(terms), plugins), methods)
     path = folder / f"{trained['name']}.yaml"
-    table = Path("results") / trained["name"] / "metrics" / f"{TRAINING.name}.parquet"
+
+    def table_of(name: str) -> Path:
+        return Path("results") / trained["name"] / "metrics" / f"{name}.parquet"
+
     _write(trained, path)
-    _run_workflow(cores, path, table)
-    _write(with_attacks(trained, read_document(terms), chosen(TRAINING.read(table), trained)), path)
+    _run_workflow(cores, path, table_of(TRAINING.name))
+    _write(with_attacks(trained, read_document(terms), chosen(TRAINING.read(table_of(TRAINING.name)), trained)), path)
     _run_workflow(cores, path)
-    return path
+    made = {name: table.read(table_of(name)) for name, table in FINAL.items()}
+    return path, [*lines(*beside_published(read_config(path), made, published))]
 
 
 def added_by(plugins: Iterable[Path]) -> list[str]:
@@ -122,6 +134,36 @@ def with_attacks(trained: Raw, terms: Raw, names: Mapping[str, str]) -> Raw:
             own = {"defenses": [name], "attacks": [f"knows-{method}"]}
             entries += [{**entry, **own} for entry in terms["grid"] if entry.get("attacks")]
     return {**trained, "attacks": attacks, "grid": [*trained["grid"], *entries]}
+
+
+def beside_published(config: Config, tables: Tables, published: Path) -> tuple[Tables, Config]:
+    """Tables of a run with the rows of other defenses on the published leaderboard, and the sections of all defenses.
+
+    The rows are those of the run alone where nothing is published, or where it was published on other terms.
+    """
+    if not (published / "config.yaml").is_file():
+        return tables, config
+    other = parse_config(read_document(published / "config.yaml"))
+    if any(getattr(other, key) != getattr(config, key) for key in ("seeds", "partitions", "models", "train")):
+        return tables, config
+    both = {name: pd.concat([_others(table, published, config), tables[name]]) for name, table in FINAL.items()}
+    return both, config.model_copy(update={"defenses": {**other.defenses, **config.defenses}})
+
+
+def _others(table: Table, folder: Path, config: Config) -> pd.DataFrame:
+    """The published rows of a table but for those of the config's defenses."""
+    path = table.file_in(folder)
+    if not path.is_file():
+        return pd.DataFrame()
+    rows = table.read(path, older=True)
+    return rows[~rows["defense"].isin(list(config.defenses))] if "defense" in rows else rows.iloc[:0]
+
+
+def lines(tables: Tables, config: Config) -> Iterator[str]:
+    """The leaderboard for a terminal."""
+    for board in leaderboards(tables, config.model_dump(mode="json")):
+        yield board.title
+        yield pd.DataFrame(board.rows, columns=[head for head, _ in board.heads]).to_string(index=False)
 
 
 def _write(config: Raw, path: Path) -> None:

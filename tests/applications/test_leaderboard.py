@@ -8,9 +8,19 @@ import pytest
 import yaml
 
 from fldrep import registry
-from fldrep.applications.leaderboard import added_by, chosen, named_for, with_attacks, with_candidates
+from fldrep.applications.leaderboard import (
+    added_by,
+    beside_published,
+    chosen,
+    lines,
+    named_for,
+    with_attacks,
+    with_candidates,
+)
 from fldrep.config.reading import parse_config, read_config
 from fldrep.errors import ConfigError, DataError
+from fldrep.tables.final import FINAL
+from tests.figures.synthetic import attack_table, training_table
 
 TERMS = Path(__file__).parents[2] / "config/leaderboard-terms.yaml"
 MINE = """
@@ -134,3 +144,48 @@ def test_a_file_without_a_defense_is_refused(tmp_path):
 def test_a_strength_that_its_settings_do_not_take_is_refused_by_key(terms, plug_in):
     with pytest.raises(ConfigError, match="facto"):
         with_candidates(terms, plug_in(MINE.replace('"factor": 0.9', '"facto": 0.9')))
+
+
+@pytest.fixture
+def published(tmp_path, terms):
+    """A published leaderboard with the defenses none and soteria, and the tables of a run with none and gaussian."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+
+    def tables(defense):
+        place = ("mnist", "lenet", "iid")
+        return {
+            "attacks": attack_table(2, ("gs",), ("none", defense), [(*place, 10)]),
+            "training": training_table([(*place, 10)], ("none", defense)).assign(held_out_accuracy=0.5),
+        }
+
+    def config(method, keys):
+        board = with_candidates(terms, [method])
+        board["defenses"] = {"none": {}, keys: board["defenses"][f"{method}-2"]}
+        return {**board, "grid": [{**board["grid"][0], "defenses": ["none", keys]}]}
+
+    for name, frame in tables("soteria-80").items():
+        FINAL[name].write(frame, folder / f"{name}.parquet")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config("soteria", "soteria-80"), sort_keys=False))
+    empty = {name: pd.DataFrame(columns=table.names) for name, table in FINAL.items()}
+    return folder, parse_config(config("gaussian", "gaussian-2")), {**empty, **tables("gaussian-2")}
+
+
+def test_a_run_stands_beside_what_is_published(published):
+    folder, config, own = published
+    both, with_sections = beside_published(config, own, folder)
+    board = "\n".join(lines(both, with_sections))
+    assert board.splitlines()[0] == "mnist · lenet · iid"
+    assert all(board.count(method) == 1 for method in ("none", "soteria (", "gaussian ("))
+    assert len(both["training"]) == len(own["training"]) + 11  # the undefended runs are the same
+
+
+@pytest.mark.parametrize("without", ["config.yaml", "terms"])
+def test_a_run_stands_alone_where_nothing_is_published_on_its_terms(published, without):
+    folder, config, own = published
+    if without == "terms":
+        config = config.model_copy(update={"seeds": [7]})
+    else:
+        (folder / without).unlink()
+    both, with_sections = beside_published(config, own, folder)
+    assert (both, with_sections) == (own, config)
