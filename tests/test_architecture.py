@@ -19,7 +19,10 @@ from fldrep.plan.jobs import JOBS
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("data", "train", "attack", "theory", "metrics", "figures", "report")
-HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2")
+HEAVY = (
+    *("torch", "torchvision", "pandas", "matplotlib", "seaborn", "scipy", "skimage", "pyarrow", "jinja2"),
+    *("flwr", "ray", "opacus"),
+)
 
 
 def module_name(path: Path) -> str:

@@ -49,7 +49,7 @@ def defend(
     clients = len(next(iter(update.values())))
     if images is not None and len(images) != clients:
         refuse("images", tuple(images.shape), f"one for each of the {clients} updates")
-    constants = _constants(images, normalisation)
+    constants = constants_fitting(images, normalisation)
     drawn, sent = generator("noise", method, check_seed(seed)), []
     for number in range(clients):
         own = [None if values is None else values[number] for values in (images, labels)]
@@ -61,8 +61,8 @@ def defend(
     return whole if taken is None else with_own_names(taken, whole)
 
 
-def _constants(images: Tensor | None, asked: str | Normalisation | None) -> Normalisation | None:
-    """Those asked for, or those that fit the channels, where some do."""
+def constants_fitting(images: Tensor | None, asked: str | Normalisation | None) -> Normalisation | None:
+    """The constants asked for, or those that fit the channels of images (..., C, H, W), where some do."""
     if images is None or (asked is None and images.shape[-3] not in BY_CHANNELS):
         return None
     return constants_for(images.shape[-3], asked)
