@@ -16,8 +16,8 @@ class Cell:
 
     `name`: what pytest -k takes. `rounds` of FedAvg are behind the network. `defense`: its method and settings.
     `targets`: test images, `images` of them an update, so many updates a `group`, which has a network of its own;
-    `side`: images are averaged down to it. `told`: what is added to the label that the attacker is told. `below`: the MSE (pixels) of an image found; `least`: the mark, how many of
-    the updates must be found (None: what is found is reported).
+    `side`: images are averaged down to it. `told`: what is added to the label that the attacker is told. `below`: the
+    MSE (pixels) of an image found; `least`: the mark, how many of the updates must be found (None: reported only).
     """
 
     name: str

@@ -65,9 +65,9 @@ def page(rows: pd.DataFrame) -> str:
     lines = [
         "# Exact attacks",
         "",
-        "Written by `make bench` from [exact.parquet](exact.parquet), which has a row an update; cells are described in "
-        "[benchmarks/exact/cells.py](../../benchmarks/exact/cells.py). An image is found where its MSE (pixels) is below "
-        "1e-6 (1e-4 where the update is compressed). The mark is how many must be. Certified wrongly: an MSE above 1e-4.",
+        "Written by `make bench` from [exact.parquet](exact.parquet), which has a row an update. Cells are described in "
+        "[benchmarks/exact/cells.py](../../benchmarks/exact/cells.py). An image is found where its MSE (pixels) is "
+        "below 1e-6 (1e-4 where the update is compressed); the mark is how many must be. Certified wrongly: above 1e-4.",
         "",
         f"- measured: {made[0][:10]} to {made[-1][:10]}",
         f"- commits: {', '.join(commits)}",
@@ -100,6 +100,6 @@ def certificate(cells: list[CellOutcome], rows: pd.DataFrame) -> str:
     full = found & (rows["certified"] | (rows["rank"] >= rows["unknowns"]))
     share = int((full & rows["certified"]).sum())
     return (
-        f"The certificate, over all {attacked} attacks: {certified} images certified, {wrong} of them wrongly. Of "
+        f"The certificate, over all {len(rows)} attacks: {certified} images certified, {wrong} of them wrongly. Of "
         f"{int(full.sum())} images found (below 1e-6) at full rank, {share} are certified."
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fldrep.attack.gram import gram
 from fldrep.derivatives.composition import Chain
 from fldrep.derivatives.layer import Layer, NoRule
 from fldrep.derivatives.layers.convolution import Convolution
@@ -157,8 +158,8 @@ def convolution_input(module: nn.Conv2d, shape: tuple[int, ...], known: Known, g
     forward = forward * known.weights.flatten()[:, None]
     bias = 0 if module.bias is None else module.bias[:, None, None]
     made = (known.weights * (known.values - bias)).flatten()
-    normal = forward.T @ forward
-    own = shared.T @ shared
+    normal = gram(forward)
+    own = gram(shared)
     for first in range(0, channels * places, places):
         normal[first : first + places, first : first + places] += own
     factor, failed = torch.linalg.cholesky_ex(normal)
