@@ -13,9 +13,11 @@ from torch import Tensor
 import fldrep
 from benchmarks.exact.cells import Cell
 from benchmarks.exact.clients import Clients
+from fldrep.derivatives.lanczos import jacobian_norms
 from fldrep.derivatives.smoothness import first_kink
 from fldrep.machine.origin import commit, machine, versions
 from fldrep.metrics.assignment import assigned
+from fldrep.models.updates import HEAD_WEIGHT
 from fldrep.tables.table import Column, Table
 
 EXACT = Table(
@@ -32,6 +34,7 @@ EXACT = Table(
         Column("rank", "int", "of the derivative of what is sent; of images found and not certified", null=True),
         Column("unknowns", "int", "pixels of an update", "pixels"),
         Column("entries", "int", "of the update that are not zero", "entries"),
+        Column("bound", "float", "theorem 1's least ||X - X'||, with the norm at X; where r is masked", null=True),
         Column("iterations", "int", "steps of Levenberg-Marquardt", "steps"),
         Column("refused", "str", "why there is no image; empty where there is one"),
         Column("processor_s", "float", "processor time, certificate included; the mean of its group", "s"),
@@ -90,6 +93,7 @@ def attacked(cell: Cell, targets: range, networks: Path) -> pd.DataFrame:
             "certified": found.certified.tolist(),
             "unknowns": it.images[0].numel(),
             "entries": sum((one != 0).flatten(1).sum(1) for one in it.sent.values()).tolist(),
+            "bound": bounds(it),
             "iterations": found.iterations[torch.arange(len(told)), found.best_restart].tolist(),
             "refused": [reasons[0] for reasons in found.refused],
             "processor_s": spent,
@@ -112,6 +116,18 @@ def errors(found: Tensor, it: Clients) -> dict[str, list[float]]:
     whole = fldrep.compare(found, it.images.view(shape).flatten(0, 1), it.normalisation)
     each = whole[["mse_pixel", "mse"]].groupby(whole.index // order.shape[1]).mean()
     return each.to_dict("list")
+
+
+def bounds(it: Clients) -> list[float]:
+    """How far theorem 1 says that each reconstruction must be from its image: ||r - r'|| over ||df/dX|| at the image.
+
+    NaN where no feature is masked.
+    """
+    if it.sent.defended != "head":
+        return [float("nan")] * len(it.images)
+    with torch.no_grad():
+        hidden = it.model.features(it.images) * ~(it.sent[HEAD_WEIGHT] != 0).any(1)
+    return (hidden.norm(dim=1) / jacobian_norms(it.model, it.images)[0]).tolist()
 
 
 def ranks(cell: Cell, it: Clients, rows: pd.DataFrame) -> list[float]:
