@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map clean
+.PHONY: env demo test test-faults test-slurm test-flower lint bench evidence-wheels publish schema map clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -34,6 +34,9 @@ test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: eve
 
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs
+
+test-flower: env  ## Flower's simulation for real, with nothing beside it: Ray gives up where it is not up in 30 s
+	$(BIN)/python -m pytest -n 0 -m long tests/applications/test_flower_example.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A real step of Opacus: what it sends, its noise, and the floor beside its epsilon."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,3 +102,23 @@ def test_what_is_missing_is_told(network):
         step_of(made, optimizer)
     with pytest.raises(ConfigError, match="multiplier: 0: expected a number above 0"):
         floors(made, torch.zeros(1, 1, 12, 12), torch.tensor([0]), clip=1.0, multiplier=0)
+
+
+def test_the_example_prints_epsilon_beside_the_floor(capsys, monkeypatch):
+    from fldrep.config.data import DataSettings
+    from fldrep.data.datasets import load_arrays
+    from fldrep.errors import DataError
+
+    try:
+        load_arrays("mnist", DataSettings())
+    except DataError as error:
+        pytest.skip(f"MNIST: neither in the cache nor to be downloaded: {error}")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples/opacus")
+    import dp_sgd
+
+    dp_sgd.main([1.0], budget=2.0)
+    *_, row = capsys.readouterr().out.splitlines()
+    noise, seldom, drawn, floor, verdict, _ = (cell.strip() for cell in row.strip("|").split("|"))
+    assert (noise, verdict) == ("1", "not-identifiable")
+    assert float(seldom) < float(drawn)
+    assert 0.1 < float(floor) <= 1
