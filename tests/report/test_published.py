@@ -1,4 +1,4 @@
-"""What docs/results holds is whole, of the configs in config/, and the README says the same numbers."""
+"""What docs/results holds is whole, of the configs in config/, and README and docs say the same numbers."""
 
 import subprocess
 import sys
@@ -6,19 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from fldrep.cli.publish import TEXTS
 from fldrep.errors import DataError
 from fldrep.report.plugin_files import beside
 from fldrep.report.publish import folders, kind_of, publish
-from fldrep.report.readme import filled, names_in, readme_blocks
 from fldrep.report.results_folder import FILE_LIMIT, TABLES_LIMIT, faults, table_sizes
+from fldrep.report.texts import blocks_of, filled, names_in
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
 
 
-def test_every_number_between_the_readmes_markers_is_that_of_the_tables():
-    text = (ROOT / "README.md").read_text()
-    blocks, lacking = readme_blocks(RESULTS, names_in(text))
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_number_between_markers_is_that_of_the_tables(name):
+    path = ROOT / name
+    text = path.read_text()
+    assert names_in(text)
+    blocks, lacking = blocks_of(RESULTS, names_in(text), path.parent)
     assert not lacking, f"blocks without published results: {lacking}"
     assert filled(text, blocks) == text, "run: python -m fldrep publish"
 
@@ -106,7 +110,8 @@ def test_two_plugins_of_one_name_are_not_published(run_with_plugin, tmp_path):
 
 
 def test_a_number_edited_in_the_readme_is_found(published_runs):
-    blocks, _ = readme_blocks(published_runs("demo").published.parent, ["demo"])
+    folder = published_runs("demo").published.parent
+    blocks, _ = blocks_of(folder, ["demo"], folder)
     text = filled("<!-- results:demo:begin -->\n<!-- results:demo:end -->\n", blocks)
     assert filled(text, blocks) == text
     edited = text.replace(" of 9", " of 8", 1)
