@@ -15,16 +15,26 @@ ERROR = "mse"  # texts show the reference's scale; the page shows both
 
 def claims_block(claims: pd.DataFrame) -> str:
     """Each claim; for each verdict on it, in how many cells it was reached, and the least and the largest median."""
-    lines = []
-    for claim in claims_for_reading(claims):
-        rows = claims[claims["claim"] == claim["id"]]
-        said = f"**{claim['title']}.** {claim['said']} ({claim['source']})"
-        for one in claim["verdicts"]:
-            lines.append(
-                [said, f"{one['verdict']} × {one['count']}", measured(rows[rows["verdict"] == one["verdict"]])]
-            )
-            said = ""
+    lines = [
+        [
+            f"**{row['title']}.** {row['said']} ({row['source']})" if row["said"] else "",
+            f"{row['verdict']} × {row['count']}",
+            row["measured"],
+        ]
+        for row in claim_rows(claims)
+    ]
     return markdown(["claim", "verdict × cells", "measured: median [95 % interval]"], lines)
+
+
+def claim_rows(claims: pd.DataFrame) -> list[dict]:
+    """A row for each verdict on a claim: `count`, what was `measured`, and in a claim's first row the claim's words."""
+    rows = []
+    for claim in claims_for_reading(claims):
+        own = claims[claims["claim"] == claim["id"]]
+        for number_of, one in enumerate(claim["verdicts"]):
+            said = {key: "" if number_of else claim[key] for key in ("title", "said", "source")}
+            rows.append({**said, **one, "measured": measured(own[own["verdict"] == one["verdict"]])})
+    return rows
 
 
 def measured(rows: pd.DataFrame) -> str:
