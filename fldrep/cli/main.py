@@ -7,6 +7,7 @@ import typer
 
 from fldrep.cli.audit import audit_command
 from fldrep.cli.estimate import estimate_command
+from fldrep.cli.leaderboard import leaderboard_command
 from fldrep.cli.map import map_command
 from fldrep.cli.paper import paper_command
 from fldrep.cli.photo import photo_command
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("photo")(photo_command)
 app.command("audit")(audit_command)
 app.command("estimate")(estimate_command)
+app.command("leaderboard")(leaderboard_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
 app.command("map")(map_command)

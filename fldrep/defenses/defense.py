@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fldrep.arguments import check_one_of
@@ -29,6 +29,9 @@ class Defense:
     gradient's own in some other way: rounded, limited one by one, with noise on some, or of another gradient. `order`,
     `colour`, `marker` and `line` say where and how figures show the defense; `rules` gives the marker and the colour of
     each value of a setting `rule`.
+
+    For the leaderboard: `strengths`, settings from the weakest to the strongest, of which it takes the strongest that
+    hardly costs accuracy; none keeps a defense off it.
     """
 
     class Settings(Section):
@@ -42,6 +45,7 @@ class Defense:
     marker: ClassVar[str] = "*"
     line: ClassVar[str] = "-"
     rules: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    strengths: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
 
     def __init_subclass__(cls, **words: Any):
         """Errors: `ConfigError` for a method that is called like a hook and is none, and for an attribute's value."""
@@ -70,6 +74,11 @@ class Defense:
     def clip(self) -> float | None:
         """The L2 norm that an update is scaled down to, None where it is not."""
         return getattr(self.settings, "clip", None)
+
+    @property
+    def adaptive(self) -> Mapping[str, Any]:
+        """An attack that knows the defense, as a config's section `attacks` has it; empty: none but the ensemble's."""
+        return {}
 
     @property
     def prunes_representation(self) -> bool:

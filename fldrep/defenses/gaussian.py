@@ -18,6 +18,7 @@ class Gaussian(Noise):
 
     noise = "gaussian"
     order, colour, marker, line = 30, "#029e73", "D", "-."
+    strengths = ({"std": 0.01}, {"std": 0.03}, {"std": 0.1})
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Standard normal draws."""

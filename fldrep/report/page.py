@@ -20,6 +20,7 @@ from fldrep.report.evidence import NOT_TESTABLE
 from fldrep.report.explorer import explorer, vega
 from fldrep.report.first_screen import first_screen
 from fldrep.report.html import own_script, rendered
+from fldrep.report.leaderboard import leaderboards
 from fldrep.report.record import Record, digest, write_record
 from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
 from fldrep.report.verdicts import MEANINGS, verdicts_for_reading
@@ -88,6 +89,7 @@ def page_text(
         screen=first_screen(tables, pictures),
         explorer=explorer(tables, pictures),
         scripts={"vega.js": vega(), "explorer.js": own_script("explorer.js")} if len(attacks) else {},
+        leaderboards=leaderboards(tables, config),
         summary=summary(attacks, training),
         verdicts=verdicts_for_reading(tables),
         meanings_of_verdicts=MEANINGS,
