@@ -60,7 +60,7 @@ map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
 
 docs: env  ## docs/ as a site: site/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The site: $(CURDIR)/site/index.html"
 
 paper: env  ## the published results as one page, docs/paper.html

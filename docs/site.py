@@ -34,6 +34,8 @@ MADE_FROM = {
     "index.md": "README.md",
 }
 PUBLISHED = "results/README.md"  # tells of every folder of published results
+SHIM = "https://unpkg.com/iframe-worker/shim"  # as the theme names it
+OWN_SHIM = "assets/iframe-worker.js"
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 
@@ -58,6 +60,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if place == "python.md":
         markdown = f"{markdown}\n{python_reference()}"
     return relinked(markdown, place, {file.src_uri for file in files})
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The page with the script by which search works from a file taken from this folder, not from the network."""
+    return output.replace(SHIM, posixpath.relpath(OWN_SHIM, posixpath.dirname(page.file.dest_uri) or "."))
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for pages of the theme."""
+    return output_content.replace(SHIM, f"/{OWN_SHIM}")
 
 
 # ---- links

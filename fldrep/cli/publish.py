@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-TEXTS = ("README.md", "docs/index.md", "docs/findings.md")
+TEXTS = ("README.md", "docs/index.md", "docs/findings.md", "docs/leaderboard.md")
 
 
 def publish_command(

@@ -12,8 +12,11 @@ from fldrep.analysis.rows import SETTING, chosen, converged, rows_where, updates
 from fldrep.analysis.strongest import attack_outcomes
 from fldrep.analysis.verdicts import DEFENDED, cell_verdicts, image_verdicts, is_found
 from fldrep.analysis.words import interval_text, nominal_text, number, setting_text
+from fldrep.config.documents import read_document
+from fldrep.config.reading import parse_config
 from fldrep.errors import DataError
 from fldrep.report.claims_table import claims_for_reading, place
+from fldrep.report.plugin_files import load_beside
 from fldrep.report.record import read_json
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL
@@ -94,9 +97,21 @@ class Published:
         """What made the results."""
         return read_json(self.folder / "provenance.json")
 
+    @cached_property
+    def config(self) -> dict:
+        """The config as a mapping, with its defaults; the plug-ins that lie beside it are loaded."""
+        raw = read_document(self.folder / "config.yaml")
+        load_beside(self.folder, raw)
+        return parse_config(raw).model_dump(mode="json")
+
     def table(self, name: str) -> pd.DataFrame:
         """The rows of a final table; one without rows was left out of the folder."""
         return _rows(FINAL[name], self.folder)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All final tables by name."""
+        return {name: self.table(name) for name in FINAL}
 
     @cached_property
     def attacks(self) -> pd.DataFrame:

@@ -8,19 +8,17 @@ import pandas as pd
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL, Estimate, median_interval
 from fldrep.analysis.rows import defenses_in_order, rows_where, updates_of
 from fldrep.analysis.verdicts import CREDITED, DEFENDED, cell_verdicts, counts_text
-from fldrep.analysis.words import estimate_text, nominal_text, number
+from fldrep.analysis.words import TextTable, estimate_text, nominal_text, number
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 from fldrep.report.blocks import claim_rows
 from fldrep.report.facts import Cell, Published, points
 from fldrep.report.few_pictures import Shown, contrast_pictures, exact_pictures
 from fldrep.report.findings import CPU, DEMO, findings
-from fldrep.report.first_screen import first_screen
 from fldrep.report.html import rendered
+from fldrep.report.leaderboard import leaderboards
 from fldrep.report.publish import RESULTS, folders
-from fldrep.tables.final import FINAL
-
-LEADERBOARD = "leaderboard"  # the published folder that the section of this name is made from
+from fldrep.report.texts import LEADERBOARD
 
 
 def write_paper(results: Path, out: Path) -> None:
@@ -102,9 +100,9 @@ def _cell_row(images: pd.DataFrame, cell: pd.Series) -> dict[str, str]:
     }
 
 
-def _leaderboard(folder: Path) -> list[dict]:
-    """A row a defense, as the first screen of a page has it; none where no leaderboard was published."""
+def _leaderboard(folder: Path) -> list[TextTable]:
+    """The leaderboard's tables; none where it was not published."""
     if not folder.is_dir():
         return []
     published = Published(folder)
-    return first_screen({name: published.table(name) for name in FINAL}, {})["rows"]
+    return leaderboards(published.tables, published.config)

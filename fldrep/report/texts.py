@@ -18,11 +18,14 @@ from fldrep.report.facts import Published
 from fldrep.report.few_pictures import FOLDER as PICTURES
 from fldrep.report.few_pictures import Shown, contrast_pictures, exact_pictures
 from fldrep.report.findings import CPU, DEMO, findings_text
+from fldrep.report.leaderboard import leaderboards
 from fldrep.report.record import read_json
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.table import Table
 
+BOUND = "\N{NO-BREAK SPACE}"  # keeps the column of the first picture as wide as the picture
+LEADERBOARD = "leaderboard"  # the published folder of this name
 MARK = re.compile(r"<!-- results:(?P<name>[^ ]+?):(?P<end>begin|end) -->")
 
 
@@ -131,7 +134,8 @@ def origin_text(folder: Path, link: str) -> str:
 def _contrast(results: Path, link: str) -> str:
     published = Published(results / DEMO)
     contrast = published.contrasts[0]
-    heads = ["a client's image", "sent without a defense", *2 * [f"sent under Soteria, {contrast.strength} pruned"]]
+    under = f"sent under Soteria, {contrast.strength.replace(' ', BOUND)} pruned"
+    heads = [f"a{BOUND}client's{BOUND}image", "sent without a defense", under, under]
     shown = contrast_pictures(published, contrast)
     known = ["as published", "as published", "made for the defense"]
     found = [
@@ -160,6 +164,13 @@ def _picture(shown: Shown, folder: str) -> str:
     return f"![{said}]({folder}/{shown.file})"
 
 
+def _leaderboard(results: Path, link: str) -> str:
+    published = Published(results / LEADERBOARD)
+    boards = leaderboards(published.tables, published.config)
+    tables = [f"**{one.title}**:\n\n{markdown([head for head, _ in one.heads], one.rows)}" for one in boards]
+    return "\n\n".join([origin_text(published.folder, link), *tables])
+
+
 def _performance(results: Path, link: str) -> str:
     told = read_json(results / "performance.json")
     page = f"[docs/results/performance.md]({link}/performance.md)"
@@ -174,5 +185,6 @@ BLOCKS = {
     "demo": _of_table(DEMO, ATTACKS, attacks_block),
     "photo": _of_table("photo", ATTACKS, photo_block),
     "photo-gpu": _of_table("photo-gpu", ATTACKS, photo_block),
+    "leaderboard": Block((LEADERBOARD,), _leaderboard),
     "performance": Block(("performance.json",), _performance),
 }

@@ -1,5 +1,6 @@
 """What docs/results holds is whole, of the configs in config/, and README and docs say the same numbers."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,10 @@ def test_every_number_between_markers_is_that_of_the_tables(name):
     text = path.read_text()
     assert names_in(text)
     blocks, lacking = blocks_of(RESULTS, names_in(text), path.parent)
-    assert not lacking, f"blocks without published results: {lacking}"
+    if name != "docs/leaderboard.md":  # its grid may not have been run yet
+        assert not lacking, f"blocks without published results: {lacking}"
+    for one in lacking:
+        assert re.search(rf"results:{one}:begin -->\s*<!-- results:{one}:end", text), f"numbers of no results: {one}"
     assert filled(text, blocks) == text, "run: python -m fldrep publish"
 
 
