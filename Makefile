@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm test-flower lint bench evidence-wheels publish schema map clean
+.PHONY: env demo test test-faults test-slurm test-flower lint bench evidence-wheels publish schema map docs paper clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -61,6 +61,13 @@ schema: env  ## workflow/schemas and config/README.md from fldrep/config
 
 map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
+
+docs: env  ## docs/ as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
+
+paper: env  ## the published results as one page, docs/paper.html
+	$(BIN)/python -m fldrep paper
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

@@ -9,6 +9,7 @@ from fldrep.cli.audit import audit_command
 from fldrep.cli.estimate import estimate_command
 from fldrep.cli.leaderboard import leaderboard_command
 from fldrep.cli.map import map_command
+from fldrep.cli.paper import paper_command
 from fldrep.cli.photo import photo_command
 from fldrep.cli.publish import publish_command
 from fldrep.cli.run import run_command
@@ -28,6 +29,7 @@ app.command("leaderboard")(leaderboard_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
 app.command("map")(map_command)
+app.command("paper")(paper_command)
 # What stands behind the name of a job is the job's own, `--help` included.
 app.command(
     "run",
