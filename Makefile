@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map clean
+.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map status clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -58,6 +58,9 @@ schema: env  ## workflow/schemas and config/README.md from fldrep/config
 
 map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
+
+status: env  ## what of CONFIG is done, runs, failed and is left, the time left, and the ends of failed logs
+	@$(BIN)/python -m fldrep status $(CONFIG)
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

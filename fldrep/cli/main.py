@@ -12,6 +12,7 @@ from fldrep.cli.photo import photo_command
 from fldrep.cli.publish import publish_command
 from fldrep.cli.run import run_command
 from fldrep.cli.schema import schema_command
+from fldrep.cli.status import status_command
 from fldrep.errors import FLDRepError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("photo")(photo_command)
 app.command("audit")(audit_command)
 app.command("estimate")(estimate_command)
+app.command("status")(status_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
 app.command("map")(map_command)
