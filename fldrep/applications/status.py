@@ -91,7 +91,8 @@ class Status:
             seconds[one.job.name in self.serial] += self.ahead.get(one.title, 0.0)
         unknown = sum(one.title not in self.ahead for one in coming)
         if unknown < len(coming):
-            yield f"about {rough(seconds[True] + seconds[False] / at_once)} with {at_once} at once"
+            known = rough(seconds[True] + seconds[False] / at_once)
+            yield f"{'at least' if unknown else 'about'} {known} with {at_once} at once"
         if unknown:
             yield f"{unknown} not timed yet"
 

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from fldrep.cli.audit import audit_command
+from fldrep.cli.diff import diff_command
 from fldrep.cli.estimate import estimate_command
 from fldrep.cli.map import map_command
 from fldrep.cli.photo import photo_command
@@ -27,6 +28,7 @@ app.command("estimate")(estimate_command)
 app.command("status")(status_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
+app.command("diff")(diff_command)
 app.command("map")(map_command)
 # What stands behind the name of a job is the job's own, `--help` included.
 app.command(
