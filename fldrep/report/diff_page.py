@@ -15,8 +15,8 @@ def lead(parts: Sequence[Part]) -> str:
     """What changed, in a sentence."""
     if not results_differ(parts):
         return NOTHING
-    said = [f"{part.title}: {part.words()}" for part in parts if part.changes]
-    return f"{'. '.join(said)}."
+    changed, unchanged = ([part.title.lower() for part in parts if bool(part.changes) is it] for it in (True, False))
+    return f"Not the same: {', '.join(changed)}. " + (f"The same: {', '.join(unchanged)}." if unchanged else "")
 
 
 def diff_lines(before: Results, after: Results, parts: Sequence[Part]) -> Iterator[str]:

@@ -145,6 +145,7 @@ def _part(
             changes.append(Change(cell(key), ADDED if one is None else REMOVED, one, other))
         elif not one.same_as(other):
             changes.append(Change(cell(key), CHANGED, one, other, by(key)))
+    changes.sort(key=lambda one: (CHANGED, REMOVED, ADDED).index(one.kind))
     return Part(name, title, note, changes, len({*before, *after}) - len(changes))
 
 
@@ -153,7 +154,7 @@ def _part(
 
 def _answers(before: Results, after: Results) -> Part:
     note = "Whether each defense holds over all settings, and the attack that got most in its worst cell."
-    return _part("answers", "Does each defense hold?", note, *map(_answer_values, (before, after)), _joined)
+    return _part("answers", "Answers by defense", note, *map(_answer_values, (before, after)), _joined)
 
 
 def _answer_values(results: Results) -> Cells:
