@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map status clean
+.PHONY: env demo test test-faults test-slurm test-crate lint bench evidence-wheels publish schema map status clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -34,6 +34,9 @@ test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: eve
 
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs
+
+test-crate: env  ## the RO-Crate of a run, by the validator of its profile, in an environment of its own
+	$(BIN)/python -m pytest -m "" tests/applications/test_crate.py -rs
 
 lint: env
 	$(BIN)/ruff check .

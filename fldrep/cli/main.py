@@ -6,6 +6,7 @@ import sys
 import typer
 
 from fldrep.cli.audit import audit_command
+from fldrep.cli.crate import crate_command
 from fldrep.cli.diff import diff_command
 from fldrep.cli.estimate import estimate_command
 from fldrep.cli.map import map_command
@@ -29,6 +30,7 @@ app.command("status")(status_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
 app.command("diff")(diff_command)
+app.command("crate")(crate_command)
 app.command("map")(map_command)
 # What stands behind the name of a job is the job's own, `--help` included.
 app.command(

@@ -30,16 +30,10 @@ def repository(folder: Path, copied) -> Path:
 
 
 def deployed(source: Path, to: Path) -> str:
-    """Deploy as one does from GitHub: `github` in the address is what snakedeploy tells a host by. Returns the Snakefile."""
-    command = [
-        Path(sys.executable).with_name("snakedeploy"),
-        "deploy-workflow",
-        source.as_uri(),
-        to,
-        "--branch",
-        "main",
-    ]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    """Deploy as from GitHub, which snakedeploy tells by that word in the address. Returns the Snakefile."""
+    program = str(Path(sys.executable).with_name("snakedeploy"))
+    command = [program, "deploy-workflow", source.as_uri(), str(to), "--branch", "main"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return (to / "workflow/Snakefile").read_text()
 
