@@ -23,8 +23,8 @@ VALIDATE = Path(__file__).with_name("validate_crate.py")
 # What its environment holds: the validator, and the release of rocrate that has the context of RO-Crate 1.1.
 VALIDATOR = ("roc-validator==0.13.0",)
 CONTEXT = ("--no-deps", "rocrate==0.13.0")
-# Recommended, and not done: nobody's name is known to a run, nor where the workflow is published; and the validator takes
-# two classes of its own ontology for software.
+# Recommended, and not done: nobody's name is known to a run, nor where the workflow is published; and the validator
+# takes two classes of its own ontology for software.
 NOT_DONE = {
     "process-run-crate-0.5_3.2": "The Application SHOULD have a url",
     "process-run-crate-0.5_5.1": "The SoftwareApplication id SHOULD be an absolute URI",
