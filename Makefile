@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm test-crate lint bench evidence-wheels publish schema map status clean
+.PHONY: env demo test test-faults test-slurm test-crate test-conda lint bench evidence-wheels publish schema map status clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -37,6 +37,9 @@ test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt
 
 test-crate: env  ## the RO-Crate of a run, by the validator of its profile, in an environment of its own
 	$(BIN)/python -m pytest -m "" tests/applications/test_crate.py -rs
+
+test-conda: env  ## the environment of the figures by a stand-in for conda, and a figure drawn in it; needs python3.12
+	$(BIN)/python -m pytest -m "" tests/conda -rs
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,10 +1,8 @@
-"""What `diff` says of two results: published ones against altered copies, and a finished run."""
+"""What `diff` says of two published results: altered copies against what they were."""
 
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -208,23 +206,3 @@ def test_exit_code_where_it_shall_fail(copy):
 def test_what_is_no_result_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match="no-such-run: no results: expected a published folder"):
         read_results("no-such-run", tmp_path)
-
-
-@pytest.mark.parametrize("said", ["tiny", "results/tiny", "config"])
-def test_a_finished_run_is_found_by_name_folder_and_config(finished, said):
-    """In a process of its own, in the folder of the run, as a person types it."""
-    said = str(Path(__file__).parents[1] / "workflow/tiny.yaml") if said == "config" else said
-    code = (
-        "import sys; from fldrep.report.results import read_results; "
-        "found = read_results(sys.argv[1]); print(found.config.name, len(found.tables['attacks']), len(found.claims))"
-    )
-    command = [sys.executable, "-c", code, said]
-    environ = {"PYTHONPATH": str(finished.source), "PATH": ""}
-    done = subprocess.run(command, cwd=finished.folder, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = len(ATTACKS.read(finished.folder / "results/tiny/metrics/attacks.parquet"))
-    assert done.stdout.split() == [
-        "tiny",
-        str(rows),
-        str(len(CLAIMS.read(finished.folder / "reports/tiny/claims.parquet"))),
-    ]
