@@ -1,7 +1,7 @@
 """As much of the command `conda` as Snakemake 9 asks for, over py-rattler.
 
-It solves and installs as conda does, from the channels that an environment file names, with strict priority. Where these
-lie is told as to conda, by a `channel_alias`: here the variable CONDA_CHANNEL_ALIAS. `bin/activate` is the other half.
+It solves and installs as conda does, from the channels that a file names, with strict priority. Where these
+lie is told as to conda, by a `channel_alias`: the variable CONDA_CHANNEL_ALIAS. `bin/activate` is the other half.
 """
 
 import argparse
