@@ -38,7 +38,7 @@ test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt
 test-crate: env  ## the RO-Crate of a run, by the validator of its profile, in an environment of its own
 	$(BIN)/python -m pytest -m "" tests/applications/test_crate.py -rs
 
-test-conda: env  ## the environment of the figures by a stand-in for conda, and a figure drawn in it; needs python3.12
+test-conda: env  ## the environment of the figures by a stand-in for conda, and a figure drawn in it; needs Python 3.12
 	$(BIN)/python -m pytest -m "" tests/conda -rs
 
 lint: env

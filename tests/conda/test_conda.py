@@ -16,7 +16,7 @@ import pytest
 HERE = Path(__file__).parent
 TINY = HERE.parents[0] / "workflow/tiny.yaml"
 FIGURE = "reports/tiny/figures/verdicts.png"
-PYTHON = "python3.12"  # what the environment files ask for
+PYTHON = "3.12"  # what the environment files ask for
 
 pytestmark = pytest.mark.long
 
@@ -24,9 +24,13 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory) -> dict[str, str]:
     """The environment variables under which `conda` is the stand-in, and no other Python's packages are found."""
-    python = os.environ.get("CONDA_TEST_PYTHON") or shutil.which(PYTHON)
-    if python is None or subprocess.run([python, "-c", ""], capture_output=True).returncode:
-        pytest.skip(f"no {PYTHON} to make a package of; name one by CONDA_TEST_PYTHON")
+    uv = str(Path(sys.executable).with_name("uv"))
+    found = subprocess.run(
+        [uv, "python", "find", "--no-python-downloads", "--no-project", PYTHON], capture_output=True, text=True
+    )
+    if found.returncode:
+        pytest.skip(f"no Python {PYTHON} on this machine to make a package of")
+    python = found.stdout.strip()
     folder = tmp_path_factory.mktemp("conda")
     mirror = folder / "mirror"
     subprocess.run([sys.executable, HERE / "channel.py", mirror, python], check=True)
