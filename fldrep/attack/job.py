@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from fldrep.attack.attempt import attempt
 from fldrep.attack.engine import Work
@@ -18,6 +17,7 @@ from fldrep.defenses.rates import rates_of_update
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
+from fldrep.machine.progress import log_lines
 from fldrep.models.checkpoint import model_at, read_memory
 from fldrep.models.model import Model
 from fldrep.models.updates import LocalSteps, Update
@@ -84,7 +84,7 @@ def _observation(where: Block, job: AttackJob, model: Model, update: Update, bat
 
 def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[tuple, float]:
     """What the attack found and why not, if so, and the seconds it took, before and after a kill."""
-    work = Work(job.engine.problems_at_once, progress=tqdm, checkpointer=checkpointer)
+    work = Work(job.engine.problems_at_once, progress=log_lines, checkpointer=checkpointer)
     start = time.perf_counter()
     found = attempt(observation, job.attack, work)
     return found, checkpointer.seconds_before + time.perf_counter() - start

@@ -1,5 +1,6 @@
 """The certificate job: theorem 1 on the reconstructions of one attack job."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.errors import ConfigError, DataError
+from fldrep.machine.progress import log_each
 from fldrep.models.checkpoint import input_of, model_at
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT
@@ -46,7 +48,8 @@ def certificate_job(
         raise DataError(f"{reconstructions}: holds {len(originals)} targets, expected {len(job.targets)}")
     masks = kept_features(model, originals, kept["labels"], defense)
     box = to_input(torch.zeros_like(originals[:1])), to_input(torch.ones_like(originals[:1]))
-    rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box)
+    progress = partial(log_each, desc="certificate", unit="restart")
+    rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box, progress=progress)
     names = {"round": where.round, "update_kind": where.update_kind, "attack": where.attack}
     shared = {**run.columns(job.defense), **names, "code": code}
     CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], certificate)

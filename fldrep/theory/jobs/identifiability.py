@@ -13,6 +13,7 @@ from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for
+from fldrep.machine.progress import log_each
 from fldrep.models.checkpoint import model_at, read_memory
 from fldrep.models.model import Model, without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
@@ -49,7 +50,7 @@ def identifiability_job(
         held, labels = as_batches(batches.inputs, batches.labels)
         unit = float((data.std / torch.tensor(batches.normalisation.std)).square().mean().sqrt())
         done = Done(identifiability.with_suffix(".resume.json"), batches.key(where, job, code, model))
-        for number in range(len(done.found), len(held)):
+        for number in log_each(range(len(done.found), len(held)), "identifiability", "update"):
             sent = {name: value[number] for name, value in update.items()}
             done.add(determined(model, held[number], labels[number], sent, job, unit))
     IDENTIFIABILITY.write(_rows(where, job, batches, done.found, code), identifiability)

@@ -1,5 +1,6 @@
 """The leakage job: how well representations and labels are read from updates at one checkpoint."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from fldrep.config.jobs import LeakageJob
 from fldrep.errors import DataError
+from fldrep.machine.progress import log_each
 from fldrep.models.checkpoint import input_of, model_at
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
@@ -43,6 +45,7 @@ def leakage_job(
         batches=settings.batches,
         draw=lambda batch, size: torch.arange(batch * most, batch * most + size),
         noise=lambda batch, size: generator("leakage noise", *vars(run).values(), round, batch, size),
+        progress=partial(log_each, desc="leakage", unit="batch"),
     )
     shared = {**run.columns(job.defense), "round": round, "code": code}
     LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], leakage)
