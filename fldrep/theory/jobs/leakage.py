@@ -28,7 +28,8 @@ def leakage_job(
     run, round = where.run, where.round
     data, settings = ImageSet.read(images), job.leakage
     model = model_at(run, round, job.model, data, checkpoints)
-    to_input = input_of(job.model, data).to_input
+    normalisation = input_of(job.model, data)
+    to_input = normalisation.to_input
     most, held = max(settings.batch_sizes), SHARDS.read(shards)
     drawn = [client_batch(held, run, batch, most, shards) for batch in range(settings.batches)]
     positions = torch.cat([images_held for _, images_held in drawn])
@@ -43,6 +44,7 @@ def leakage_job(
         batches=settings.batches,
         draw=lambda batch, size: torch.arange(batch * most, batch * most + size),
         noise=lambda batch, size: generator("leakage noise", *vars(run).values(), round, batch, size),
+        normalisation=normalisation,
     )
     shared = {**run.columns(job.defense), "round": round, "code": code}
     LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], leakage)
