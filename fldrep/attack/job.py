@@ -14,11 +14,12 @@ from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
 from fldrep.config.jobs import AttackJob
+from fldrep.defenses.networks import trained
 from fldrep.defenses.rates import rates_of_update
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
-from fldrep.models.checkpoint import model_at, read_memory
+from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model
 from fldrep.models.updates import LocalSteps, Update
 from fldrep.seeds import generator
@@ -51,7 +52,7 @@ def attack_block(
     imageset = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
-        model = model_at(where.run, where.round, job.model, imageset, checkpoints).to(device)
+        model = trained(where.run, where.round, job.model, job.defense, imageset, checkpoints).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         repeats = job.attack.repeats or 1
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)

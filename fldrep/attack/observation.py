@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fldrep.attack.way_down import way_down
 from fldrep.config.needs import Public, Sent
@@ -26,7 +26,8 @@ class Observation:
     `update` {parameter: (N, *shape)}; `labels` (N,), (N, B) or None; `shape` (C, H, W) of an image; `draw(target,
     restart)`: the CPU generator of an initial point; `zeros`: where the defense is known to leave zeros (`none`, `head`
     or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
-    one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known).
+    one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known); `soft`
+    (N, B, classes): the labels as they stand in the loss, where these are none of the classes.
     """
 
     model: Model
@@ -39,6 +40,7 @@ class Observation:
     batch: int | None = None
     local: LocalSteps | None = None
     distorted: bool | None = None
+    soft: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +75,7 @@ class Observation:
             self,
             update={name: value[targets] for name, value in self.update.items()},
             labels=None if self.labels is None else self.labels[targets],
+            soft=None if self.soft is None else self.soft[targets],
             draw=lambda target, restart: self.draw(targets[target], restart),
         )
 
@@ -131,6 +134,26 @@ class Seen:
         except NoRule as reason:
             return str(reason)
         return ""
+
+    @property
+    def inner_linear(self) -> bool:
+        """Whether there is a linear layer with a bias in front of the last."""
+        return lowest_linear(self.model) is not None
+
+
+def lowest_linear(model: Model) -> tuple[int, nn.Linear] | None:
+    """The first linear layer with a bias among the layers of the body, and its place; None where there is none.
+
+    Only layers of one vector an image count, in a body that is a chain of layers.
+    """
+    if not isinstance(model.body, nn.Sequential):
+        return None
+    flat = False
+    for place, layer in enumerate(model.body):
+        flat = flat or isinstance(layer, nn.Flatten)
+        if flat and isinstance(layer, nn.Linear) and layer.bias is not None:
+            return place, layer
+    return None
 
 
 def initial_point(generator: torch.Generator, *shapes: tuple[int, ...]) -> list[Tensor]:

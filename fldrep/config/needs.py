@@ -55,11 +55,13 @@ class Sent:
 class Structure:
     """What is known of a network, None where it is not.
 
-    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell.
+    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell;
+    `inner_linear`: whether it has a linear layer with a bias in front of the last.
     """
 
     kinks: str | None = None
     one_way: str | None = None
+    inner_linear: bool | None = None
 
     @classmethod
     def of(cls, model: ModelSettings) -> "Structure":
@@ -121,6 +123,11 @@ NEEDS: dict[str, Need] = {
         "model",
         "a chain of layers that can be inverted",
         lambda it, sent, net: f"has {net.one_way}" if net.one_way else None,
+    ),
+    "inner-linear": Need(
+        "model",
+        "a linear layer with a bias in front of the last",
+        lambda it, sent, net: _unless(net.inner_linear, "has none"),
     ),
     "smooth": Need(
         "model",

@@ -20,6 +20,7 @@ KNOWN_OF_COMPARED: dict[str, list[str]] = {
     "representation": ["mask"],
 }
 NEEDS_THROUGH_MASK = ["head-mask", "pruned-representation", "one-step"]
+NEEDS_BELOW_LINEAR = ["one-image", "one-step", "inner-linear", "whole-body", "exact"]
 
 
 def are_told(optimiser: str, objective: str) -> bool:

@@ -30,7 +30,8 @@ def test_writing_twice_changes_nothing_and_keeps_what_a_person_wrote(tmp_path):
     attacks.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     for _ in range(2):
         schema_command(schema=tmp_path / "schema.json", readme=readme, attacks=attacks)
-    assert attacks.read_text().startswith("before\n") and attacks.read_text().endswith("\nafter\n")
+    assert attacks.read_text().startswith("before\n")
+    assert attacks.read_text().endswith("\nafter\n")
     assert attacks.read_text().count("| `gs-masked` |") == 1
     assert readme.read_text().startswith("# My words\n\n")
     assert readme.read_text().count(GENERATED) == 1

@@ -75,7 +75,7 @@ def test_of_a_plug_in(tmp_path):
 
 
 def test_a_word_that_means_nothing_is_refused(tmp_path):
-    with pytest.raises((ConfigError, UnknownName), match="'weather'.*known: labels"):
+    with pytest.raises((ConfigError, UnknownName), match=r"'weather'.*known: labels"):
         parse_config(config_of(tmp_path, "told-of-weather", "weather"))
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fldrep.config.jobs import LeakageJob
+from fldrep.defenses.networks import trained
 from fldrep.errors import DataError
-from fldrep.models.checkpoint import input_of, model_at
+from fldrep.models.checkpoint import input_of
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Checkpoint, Run
@@ -27,7 +28,7 @@ def leakage_job(
     """
     run, round = where.run, where.round
     data, settings = ImageSet.read(images), job.leakage
-    model = model_at(run, round, job.model, data, checkpoints)
+    model = trained(run, round, job.model, job.defense, data, checkpoints)
     normalisation = input_of(job.model, data)
     to_input = normalisation.to_input
     most, held = max(settings.batch_sizes), SHARDS.read(shards)
