@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from fldrep.attack.surrogate import Surrogate
 from fldrep.attack.way_down import way_down
 from fldrep.config.needs import Public, Sent
 from fldrep.derivatives.layer import NoRule
@@ -27,7 +28,8 @@ class Observation:
     restart)`: the CPU generator of an initial point; `zeros`: where the defense is known to leave zeros (`none`, `head`
     or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
     one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known); `soft`
-    (N, B, classes): the labels as they stand in the loss, where these are none of the classes.
+    (N, B, classes): the labels as they stand in the loss, where these are none of the classes; `surrogate`: the
+    attacker's own images.
     """
 
     model: Model
@@ -41,6 +43,7 @@ class Observation:
     local: LocalSteps | None = None
     distorted: bool | None = None
     soft: Tensor | None = None
+    surrogate: Surrogate | None = None
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +65,7 @@ class Observation:
         """What is known of an update."""
         images = self.images or 1
         steps = None if self.local is None else len(self.local.batches(images))
-        return Sent(images, steps, HEAD_BIAS in self.update)
+        return Sent(images, steps, HEAD_BIAS in self.update, self.surrogate is not None)
 
     @property
     def structure(self) -> "Seen":

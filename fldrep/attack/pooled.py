@@ -60,7 +60,10 @@ def image_through_pools(
 
 
 def input_of(chain: OverlapChain, at: int, model: Model, update: Mapping[str, Tensor], target: Tensor) -> Known:
-    """What is known in front of a convolution. Args: target: the probabilities that the network gives. Errors: `NoRule` where its gradient does not tell, with numbers."""
+    """What is known in front of a convolution. Args: target: the probabilities that the network gives.
+
+    Errors: `NoRule` where its gradient does not tell, with numbers.
+    """
     part = chain.parts[at]
     module, gradient = part.layer.module, update[part.names["weight"]]
     values = input_by_overlaps(gradient, Geometry.of(module), *part.shape[1:])

@@ -39,11 +39,15 @@ class Public:
 
 @dataclass(frozen=True)
 class Sent:
-    """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors."""
+    """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors.
+
+    `public_images`: whether the attacker holds images of the same kind; None where that is not known.
+    """
 
     images: int = 1
     local_steps: int | None = None
     head_bias: bool = True
+    public_images: bool | None = None
 
     @classmethod
     def of(cls, update: UpdateSettings) -> "Sent":
@@ -108,6 +112,11 @@ NEEDS: dict[str, Need] = {
     ),
     "head-bias": Need(
         "update", "the gradient of head.bias", lambda it, sent, net: _unless(sent.head_bias, "has no head.bias")
+    ),
+    "public-images": Need(
+        "update",
+        "images of the same kind",
+        lambda it, sent, net: _unless(sent.public_images, "comes with none; give a surrogate"),
     ),
     "exact": Need(
         "defense",

@@ -74,6 +74,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     },
     "gs-spectral-below": {**GS_SPECTRAL, "below_linear": True, "labels": "inferred"},
     "gauss-newton": GAUSS_NEWTON,
+    "learned": {"objective": "cosine", "optimiser": "learned", "labels": "inferred", "iterations": 40},
     "r-matching-spectral": {**GS_SPECTRAL, "compares": "representation"},
     "ensemble": {
         **GS,
@@ -117,9 +118,10 @@ ATTACK_SOURCES = {
     "r-matching": "this project: r is read off the last layer's gradient and matched besides",
     "closed-form": "Zhu and Blaschko 2021 (R-GAP), arXiv:2010.07733; through the mask: this project",
     "closed-form-pruned": "this project, as closed-form: in the network without the pruned features",
-    "closed-form-below": "Balunović et al. 2022, ICLR, by their code: a layer's weight over its bias; below: closed-form",
-    "gs-spectral-below": "Scheliga et al. 2022, arXiv:2208.04767: without the gradients behind noise; else this project",
+    "closed-form-below": "Balunović et al. 2022, ICLR, by their code: weight over bias; then as closed-form",
+    "gs-spectral-below": "Scheliga et al. 2022, arXiv:2208.04767: without the gradients behind noise; as gs-spectral",
     "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
+    "learned": "Wu et al. 2023, arXiv:2210.10880",
     "r-matching-spectral": "this project, as gs-spectral: r is matched besides",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
 }

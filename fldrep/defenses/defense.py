@@ -82,7 +82,7 @@ class Defense:
         return any(overrides(self, hook) for hook in ("on_model", "on_batch"))
 
     def on_network(self, model: Model, generator: Generator) -> Model:
-        """The network that server and clients use in a run, where the defense adds layers to it; drawn by `generator`."""
+        """The network that server and clients use in a run, where the defense adds layers; `generator` draws them."""
         return model
 
     def on_model(self, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""PRECODE: a variational bottleneck between the representation and the last layer, so that gradients behind it are random.
+"""PRECODE: a variational bottleneck in front of the last layer, so that the gradients behind it are random.
 
 Found in: Scheliga, Mäder and Seeland 2022, arXiv:2108.04725, and in the module VariationalBottleneck of their later
 code (Convolutional Variational Bottlenecks, arXiv:2309.04515): a linear encoder to 2 K numbers, K = 256, the standard
@@ -79,7 +79,6 @@ class Precode(Defense):
 
         found = [one for one in model.modules() if isinstance(one, Sampled)]
         if not found:
-            raise ConfigError(
-                "model: defense 'precode' needs its own network, as of fldrep.defended_model(model, 'precode')"
-            )
+            own = "fldrep.defended_model(model, 'precode')"
+            raise ConfigError(f"model: defense 'precode' needs its own network, as of {own}")
         return found[0]

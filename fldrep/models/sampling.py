@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Sampled(nn.Module):
-    """K normal laws, told by 2 K inputs (means, and spreads before a softplus), and a sample of each: (B, 2 K) -> (B, K).
+    """K normal laws, told by 2 K inputs, and a sample of each. Inputs: means, and deviations before a softplus.
 
     `noise` (B, K), standard normal, is what the samples are made from; where it is None, as in evaluation and for an
     attacker who does not know it, the output is the mean. With noise, the gradient is that of the loss plus `penalty`
