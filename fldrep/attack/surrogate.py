@@ -11,7 +11,7 @@ Send = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Public images (M, C, H, W), in the network's input space, and labels (M,); `send` plays clients that hold them."""
+    """Public images (M, C, H, W), as the network's input, and labels (M,); `send` plays clients that hold them."""
 
     images: Tensor
     labels: Tensor

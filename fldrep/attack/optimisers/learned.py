@@ -2,8 +2,8 @@
 
 Source: Wu et al. 2023, "Learning to Invert", arXiv:2210.10880: public images, updates of them under the client's own
 defense, and a perceptron from updates, hashed to a fixed size, to images, by the mean squared error. What differs: two
-hidden layers of 1,024 units and 4,096 hashed entries, so that training takes minutes of a CPU; entries are put to mean 0
-and deviation 1; only updates of one image; 5,000 public images where they have whole training sets.
+hidden layers of 1,024 units and 4,096 hashed entries, so that training takes minutes of a CPU; entries are put to mean
+0 and deviation 1; only updates of one image; 5,000 public images where they have whole training sets.
 """
 
 from __future__ import annotations
