@@ -67,8 +67,9 @@ def reconstruct(
     normalisation: a data set's name, `none` or constants, those that fit the channels if not given; label_strategy:
     `known`, `inferred` or `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`,
     `all`) where the update does not say; shape: (C, H, W) where the model does not say; batch: images an update where
-    labels do not tell; local: what a client did, if more than one step; surrogate: the attacker's own images; problems_at_once (targets x restarts), progress
-    and compile as in `engine.Work`; settings: any other key of the config's section.
+    labels do not tell; local: what a client did, if more than one step; surrogate: the attacker's own images, and what
+    clients would send of them; problems_at_once (targets x restarts), progress and compile as in `engine.Work`;
+    settings: any other key of the config's section.
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """

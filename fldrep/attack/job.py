@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fldrep.attack.active import sent_network
 from fldrep.attack.attempt import attempt
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
@@ -22,6 +23,7 @@ from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
 from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps, Update
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
@@ -54,6 +56,7 @@ def attack_block(
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
         model = trained(where.run, where.round, job.model, job.defense, imageset, checkpoints).to(device)
+        model = sent_network(job.attack, model, _public_images(imageset, batches.normalisation)).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         repeats = job.attack.repeats or 1
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)
@@ -89,12 +92,16 @@ def _observation(
 
 
 def _surrogate(run: Run, job: AttackJob, model: Model, batches: Batches, imageset: ImageSet) -> Surrogate:
-    """The second half of the test images: an attacker's own, of which no client holds any."""
-    half = slice(len(imageset.test_labels) // 2, None)
-    images = batches.normalisation.to_input(as_pixels(imageset.test_images[half]))
+    """What the server has besides: its own images, and their labels."""
+    images = _public_images(imageset, batches.normalisation)
     drawn = generator("surrogate", run.dataset, run.model, run.defense, run.seed)
     send = sending(model, job.defense, job.update, batches.normalisation, drawn)
-    return Surrogate(images, imageset.test_labels[half], send)
+    return Surrogate(images, imageset.test_labels[-len(images) :], send)
+
+
+def _public_images(imageset: ImageSet, normalisation: Normalisation) -> Tensor:
+    """The second half of the test images: a server's own, of which no client holds any."""
+    return normalisation.to_input(as_pixels(imageset.test_images[len(imageset.test_images) // 2 :]))
 
 
 def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[tuple, float]:

@@ -74,6 +74,7 @@ ATTACK_PRESETS: dict[str, dict[str, Any]] = {
     },
     "gs-spectral-below": {**GS_SPECTRAL, "below_linear": True, "labels": "inferred"},
     "gauss-newton": GAUSS_NEWTON,
+    "imprint": {"objective": "cosine", "optimiser": "imprint", "labels": "inferred", "iterations": 1},
     "learned": {"objective": "cosine", "optimiser": "learned", "labels": "inferred", "iterations": 40},
     "r-matching-spectral": {**GS_SPECTRAL, "compares": "representation"},
     "ensemble": {
@@ -121,6 +122,7 @@ ATTACK_SOURCES = {
     "closed-form-below": "Balunović et al. 2022, ICLR, by their code: weight over bias; then as closed-form",
     "gs-spectral-below": "Scheliga et al. 2022, arXiv:2208.04767: without the gradients behind noise; as gs-spectral",
     "gauss-newton": "this project: Levenberg-Marquardt on what the public mask leaves",
+    "imprint": "Fowl et al. 2022, arXiv:2110.13057",
     "learned": "Wu et al. 2023, arXiv:2210.10880",
     "r-matching-spectral": "this project, as gs-spectral: r is matched besides",
     "ensemble": "after AutoAttack, Croce and Hein 2020, arXiv:2003.01690",
