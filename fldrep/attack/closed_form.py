@@ -38,8 +38,9 @@ def image_of(
     Args: way: of `way_down`; label: (1, 1). Errors: `NoRule`.
     """
     update = {name: one[0] for name, one in observation.rows([target]).items()}
+    soft = None if observation.soft is None else observation.soft[target, 0]
     if isinstance(way, OverlapChain):
-        return image_through_pools(way, observation.model, update, observation.normalisation), 0
+        return image_through_pools(way, observation.model, update, observation.normalisation, soft), 0
     masked = observation.zeros == "head" and bool((update[HEAD_WEIGHT] == 0).all(0).any())
     steps = []
     solve = partial(_solved, update, observation, label, iterations, steps)

@@ -12,8 +12,9 @@ from fldrep.config.jobs import TrainJob
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import overrides
+from fldrep.defenses.networks import untrained
 from fldrep.machine.progress import Rounds
-from fldrep.models.checkpoint import input_of, model_for, write_checkpoints
+from fldrep.models.checkpoint import input_of, write_checkpoints
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Run
@@ -38,7 +39,7 @@ def train_run(
     data = ImageSet.read(images).with_tests(job.train.test_images)
     resume = checkpoints.with_name(f"{checkpoints.stem}.resume.safetensors")
     trained = train(
-        model_for(run, job.model, data),
+        untrained(run, job.model, job.defense, data),
         data,
         images_of_clients(read_shards(shards, data.train_labels)),
         job.train,
@@ -64,7 +65,7 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     defense = defense_of(job.defense)
     if not overrides(defense, "agreement"):
         return None
-    model = model_for(run, job.model, data)
+    model = untrained(run, job.model, job.defense, data)
     model.load_state_dict(state)
     model.eval()
     inputs = input_of(job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))

@@ -10,9 +10,10 @@ from fldrep.config.jobs import CertificateJob
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.defense import Defense
+from fldrep.defenses.networks import trained
 from fldrep.errors import ConfigError, DataError
 from fldrep.machine.progress import log_each
-from fldrep.models.checkpoint import input_of, model_at
+from fldrep.models.checkpoint import input_of
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT
 from fldrep.storage.imageset import ImageSet
@@ -40,7 +41,7 @@ def certificate_job(
     if defense.zeros != "head":
         raise ConfigError(f"defense {run.defense!r} leaves r as it is: there is nothing to certify; Soteria prunes r")
     data = ImageSet.read(images)
-    model = model_at(run, where.round, job.model, data, checkpoints)
+    model = trained(run, where.round, job.model, job.defense, data, checkpoints)
     to_input = input_of(job.model, data).to_input
     kept = read_tensors(reconstructions, ["originals", "images", "labels"])
     originals, found = to_input(kept["originals"]), to_input(kept["images"])

@@ -11,10 +11,11 @@ from fldrep.atomic import atomic_write
 from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
+from fldrep.defenses.networks import trained
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for
 from fldrep.machine.progress import log_each
-from fldrep.models.checkpoint import model_at, read_memory
+from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model, without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
 from fldrep.storage.imageset import ImageSet
@@ -44,7 +45,7 @@ def identifiability_job(
     data = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, data, shards).to(device)
-        model = model_at(where.run, where.round, job.model, data, checkpoints).to(device)
+        model = trained(where.run, where.round, job.model, job.defense, data, checkpoints).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
