@@ -15,7 +15,7 @@ it was given and what came back through it, noise and all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fldrep.config.section import Positive, Section, option
 from fldrep.defenses.defense import Defense
@@ -41,6 +41,11 @@ class Precode(Defense):
         )
 
     order, colour, marker, line = 85, "#56b4e9", "H", "-"
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """What lies below the bottleneck's own linear layer is exact."""
+        return {"preset": "closed-form-below"}
 
     def on_network(self, model: Model, generator: Generator) -> Model:
         """With the bottleneck between body and head."""
