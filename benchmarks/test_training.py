@@ -121,7 +121,7 @@ def test_a_round_of_ten_clients(compare, report, mnist):
                 pairs=7,
             )
         finally:
-            found = mean_scores(scored_batches(ours, state, range(0, 10_000, 250)), 10_000)[0]
+            found = mean_scores(scored_batches(ours, state, "test", range(0, 10_000, 250)), 10_000)[0]
             tests = normalisation_for(1).to_input(as_pixels(mnist.test_images))
             expected = twins.accuracy(twin, tests, mnist.test_labels)
             text = f"{found:.4f} and {expected:.4f} after {played[-1]} rounds"

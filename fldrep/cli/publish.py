@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+TEXTS = ("README.md", "docs/index.md", "docs/findings.md", "docs/leaderboard.md")
+
 
 def publish_command(
     sources: Annotated[
@@ -18,15 +20,20 @@ def publish_command(
     ] = False,
     results: Annotated[Path, typer.Option(help="the folder that holds results/ and reports/")] = Path("."),
     out: Annotated[Path, typer.Option(help="the folder of published results")] = Path("docs/results"),
-    readme: Annotated[Path, typer.Option(help="the text whose blocks of numbers are written anew")] = Path("README.md"),
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help=f"texts whose blocks of numbers are written anew; {' and '.join(TEXTS)} if not given"),
+    ] = None,
     commit: Annotated[str | None, typer.Option(help="what made the results, where their record does not know")] = None,
 ) -> None:
-    """Publish results: tables, claims and figures, what made them, and the README's numbers."""
+    """Publish results: tables, claims and figures, what made them, and the numbers of README and docs."""
     from fldrep.report.publish import publish, publish_again
-    from fldrep.report.readme import fill, text_of
     from fldrep.report.results_folder import table_sizes
+    from fldrep.report.texts import fill, text_of
 
-    text_of(readme)  # what is wrong with it is said before anything is published
+    texts = text or [path for path in map(Path, TEXTS) if path.exists()]
+    for path in texts:
+        text_of(path)  # what is wrong with one is said before anything is published
     if again:
         for line in publish_again(sources or [], out):
             print(line)
@@ -34,5 +41,6 @@ def publish_command(
         for source in sources or []:
             folder = publish(Path(source), results, out, commit)
             print(f"{folder}: {sum(table_sizes(folder).values()) / 1e6:.2f} MB of tables")
-    for line in fill(readme, out):
-        print(line)
+    for path in texts:
+        for line in fill(path, out):
+            print(line)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from fldrep.config.section import Positive, Section, option
+from fldrep.config.section import Natural, Positive, Section, option
 
 
 class PartitionSettings(Section):
@@ -16,6 +16,11 @@ class PartitionSettings(Section):
         None, "exact number of classes each client holds (method label-skew)", source="2: recalled from the paper (R)"
     )
 
+    held_out: Natural = option(
+        0,
+        "training images, drawn at random, that no client holds; accuracy on them is a column of its own, to choose by",
+        unit="images",
+    )
     alpha: float | None = option(
         None, "concentration of each client's class shares (method dirichlet)", gt=0, source="Hsu et al. 2019"
     )

@@ -1,6 +1,6 @@
 """Which client holds which training image.
 
-No image is held twice, all are held, and the deal depends on labels, settings and generator alone.
+No image is held twice, all but those held out are held, and the deal depends on labels, settings and generator alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,13 @@ def split(labels: Tensor, settings: PartitionSettings, generator: torch.Generato
 
     Shape: labels (N,) -> `settings.clients` tensors, int64. Errors: `ConfigError` where such a deal does not exist.
     """
-    return named("partition method", settings.method, METHODS)(labels, settings, generator)
+    deal = named("partition method", settings.method, METHODS)
+    if not settings.held_out:
+        return deal(labels, settings, generator)
+    if settings.held_out >= len(labels):
+        raise ConfigError(f"partition: held_out={settings.held_out}: there are only {len(labels)} images")
+    dealt = torch.randperm(len(labels), generator=generator)[settings.held_out :].sort().values
+    return [dealt[shard] for shard in deal(labels[dealt], settings, generator)]
 
 
 def iid(labels: Tensor, clients: int, generator: torch.Generator) -> Shards:

@@ -10,8 +10,9 @@ update is always replaced; so here. A tensor of one entry has no right angle: 0 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Positive, Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -35,6 +36,12 @@ class Censor(Defense):
 
     distorts = True
     order, colour, marker, line = 70, "#ca9161", "8", "-."
+    strengths = ({}, {"trials": 5})
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """What is sent is orthogonal to the gradient."""
+        return {**GS_SPECTRAL, "objective": "orthogonal"}
 
     def on_step(self, gradient: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The update of least loss; the gradient itself never leaves."""

@@ -6,8 +6,9 @@ arXiv:1906.08935.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Rate, Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -29,6 +30,12 @@ class Compression(Defense):
 
     zeros = "all"
     order, colour, marker, line = 20, "#de8f05", "s", "--"
+    strengths = ({"rate": 0.4}, {"rate": 0.6}, {"rate": 0.8})
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """What is left out is smaller than what is sent."""
+        return {**GS_SPECTRAL, "objective": "truncated"}
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The large entries of each client's tensors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fldrep.arguments import check_one_of
@@ -10,7 +10,7 @@ from fldrep.config.section import Section
 from fldrep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from fldrep.defenses.client import Client
     from fldrep.models.model import Model
@@ -29,6 +29,9 @@ class Defense:
     gradient's own in some other way: rounded, limited one by one, with noise on some, or of another gradient. `order`,
     `colour`, `marker` and `line` say where and how figures show the defense; `rules` gives the marker and the colour of
     each value of a setting `rule`.
+
+    For the leaderboard: `strengths`, settings from the weakest to the strongest, of which it takes the strongest that
+    hardly costs accuracy; none keeps a defense off it.
     """
 
     class Settings(Section):
@@ -42,6 +45,7 @@ class Defense:
     marker: ClassVar[str] = "*"
     line: ClassVar[str] = "-"
     rules: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    strengths: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
 
     def __init_subclass__(cls, **words: Any):
         """Errors: `ConfigError` for a method that is called like a hook and is none, and for an attribute's value."""
@@ -72,6 +76,11 @@ class Defense:
         return getattr(self.settings, "clip", None)
 
     @property
+    def adaptive(self) -> Mapping[str, Any]:
+        """An attack that knows the defense, as a config's section `attacks` has it; empty: none but the ensemble's."""
+        return {}
+
+    @property
     def prunes_representation(self) -> bool:
         """Whether the loss is that of a pruned representation, so that a trial must be pruned likewise."""
         return False
@@ -80,6 +89,10 @@ class Defense:
     def changes_gradient(self) -> bool:
         """Whether `on_model` or `on_batch` change the gradient itself, so that a plain one cannot be used."""
         return any(overrides(self, hook) for hook in ("on_model", "on_batch"))
+
+    def on_network(self, model: Model, generator: Generator) -> Model:
+        """The network that server and clients use in a run, where the defense adds layers; `generator` draws them."""
+        return model
 
     def on_model(self, model: Model) -> None:
         """Prepare the copy of the network that clients compute in, such as by hooks on its modules."""

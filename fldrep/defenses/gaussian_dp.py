@@ -24,6 +24,7 @@ class GaussianDP(Calibrated):
 
     noise = "gaussian"
     order, colour, marker, line = 31, "#029e73", "*", "-."
+    strengths = ({"epsilon": 100.0, "clip": 1.0}, {"epsilon": 30.0, "clip": 1.0}, {"epsilon": 10.0, "clip": 1.0})
 
     def multiplier(self, epsilon: float, delta: float) -> float:
         """The least, but for rounding."""

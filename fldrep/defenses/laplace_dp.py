@@ -27,6 +27,7 @@ class LaplaceDP(Calibrated):
 
     noise = "laplace"
     order, colour, marker, line = 42, "#cc78bc", "^", ":"
+    strengths = ({"epsilon": 100.0, "clip": 1.0}, {"epsilon": 30.0, "clip": 1.0}, {"epsilon": 10.0, "clip": 1.0})
 
     def multiplier(self, epsilon: float, delta: float) -> float:
         """Standard deviation over sensitivity: root(2) b, with rho = 1 / (2 b^2)."""

@@ -9,3 +9,4 @@ class Undefended(Defense):
     """The update leaves the client as it is."""
 
     order, colour, marker = 0, "#222222", "X"
+    strengths = ()

@@ -42,6 +42,7 @@ class Outpost(Defense):
     zeros = "all"
     distorts = True
     order, colour, marker, line = 71, "#949494", "p", "-."
+    strengths = ({"noise": 0.1, "prune": 0.5}, {})
 
     def on_step(self, gradient: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The gradient, perturbed or, by chance, as it is."""

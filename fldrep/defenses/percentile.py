@@ -10,8 +10,9 @@ the sum of the steps' gradients: a gamma of theirs is gamma * steps / lr here. T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -35,6 +36,16 @@ class PercentileFilter(Defense):
     zeros = "all"
     distorts = True
     order, colour, marker, line = 22, "#ece133", "P", "--"
+    strengths = (
+        {"percentile": 10.0, "gamma": 1.0},
+        {"percentile": 50.0, "gamma": 0.1},
+        {"percentile": 10.0, "gamma": 0.01},
+    )
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """What is left out is small, what is limited large, and the limit is public."""
+        return {**GS_SPECTRAL, "objective": "truncated", "limit": self.settings.gamma}
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each client's update, by a percentile of its own."""

@@ -9,8 +9,9 @@ buckets. They take the largest magnitude in place of the L2 norm, which is the s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -34,6 +35,12 @@ class QSGD(Defense):
 
     distorts = True
     order, colour, marker, line = 60, "#56b4e9", "<", "--"
+    strengths = ({"levels": 16}, {"levels": 4}, {"levels": 1})
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """An entry is not far from its level."""
+        return {**GS_SPECTRAL, "objective": "intervals"}
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each client's tensors, rounded."""

@@ -8,8 +8,9 @@ majority. Ours: the sign of an entry that is exactly 0 is 0, which tells an atta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -34,6 +35,11 @@ class SignSGD(Defense):
 
     distorts = True
     order, colour, marker = 50, "#d55e00", "^"
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """The signs, and no magnitudes."""
+        return {**GS_SPECTRAL, "objective": "signs"}
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """The signs of each client's tensors."""

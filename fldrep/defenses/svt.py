@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -52,6 +53,16 @@ class SVT(Defense):
     zeros = "all"
     distorts = True
     order, colour, marker, line = 41, "#fbafe4", "H", ":"
+    strengths = (
+        {"fraction": 1.0, "epsilon": 1e5, "noise_var": 1e5, "gamma": 1.0},
+        {"fraction": 0.5, "epsilon": 1e3, "noise_var": 1e3, "gamma": 0.1},
+        {},
+    )
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """The signs of what is sent."""
+        return {**GS_SPECTRAL, "objective": "signs", "compares": "surviving"}
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each client's update, all its tensors as one vector."""

@@ -9,8 +9,9 @@ a percentile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fldrep.config.presets import GS_SPECTRAL
 from fldrep.config.section import Rate, Section, option
 from fldrep.defenses.defense import Defense
 from fldrep.registry import defense
@@ -34,6 +35,12 @@ class TopK(Defense):
     zeros = "all"
     distorts = True  # by what was held back in earlier rounds
     order, colour, marker, line = 21, "#de8f05", "d", "--"
+    strengths = ({"rate": 0.5}, {"rate": 0.7}, {"rate": 0.9})
+
+    @property
+    def adaptive(self) -> dict[str, Any]:
+        """What is left out is smaller than what is sent, in a client's first round."""
+        return {**GS_SPECTRAL, "objective": "truncated"}
 
     def memory(self, model: Model) -> dict[str, Tensor]:
         """Nothing has been held back so far."""

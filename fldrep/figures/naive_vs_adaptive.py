@@ -20,9 +20,9 @@ LINE_INCHES = 0.27
     caption="The same defended updates under an attack that ignores the defense and under attacks that know of it. "
     "Left is the MSE of each attacked image on clamped pixels (points; lines join the attacks on one image), the "
     "median (large marker) and, from 8 targets on, its 95 % bootstrap interval; the black line is the median of the "
-    "undefended client, and in the shaded region the attacker is no better than one who knows nothing. Right is the "
-    "paired difference to the naive attack on the same image: left of zero, the attack that knows of the defense sees "
-    "more. Diverged attacks are left out, and counted beside each line.",
+    "undefended client under the attack that sees most of it, and in the shaded region the attacker is no better than "
+    "one who knows nothing. Right is the paired difference to the naive attack on the same image: left of zero, the "
+    "attack that knows of the defense sees more. Diverged attacks are left out, and counted beside each line.",
     reads=("attacks",),
     needs=(),
     order=40,
@@ -84,9 +84,9 @@ def _draw_errors(
         cell = _cell(rows, line)
         theme.estimate_line(ax, converged(cell)[error], line.Index, styles[line.defense])
         theme.note_beside(ax, line.Index, count_text(len(chosen(cell)), len(converged(cell))))
-    plain = converged(shown[shown["method"] == "none"])[error]
+    plain = converged(shown[shown["method"] == "none"]).groupby("attack")[error].median()
     if len(plain):
-        ax.axvline(plain.median(), color=theme.INK, linewidth=1.1, zorder=1.6)
+        ax.axvline(plain.min(), color=theme.INK, linewidth=1.1, zorder=1.6)
     theme.uninformed_baseline(ax, chosen(shown), error, horizontal=False)
     theme.name_lines(ax, compared)
     ax.set_xlabel(f"{ERROR_NAMES[error]}; right: better for the client")
@@ -129,5 +129,5 @@ def count_text(targets: int, usable: int) -> str:
 
 
 def _handles() -> list:
-    naive = Line2D([], [], color=theme.INK, linewidth=1.1, label="undefended, median")
+    naive = Line2D([], [], color=theme.INK, linewidth=1.1, label="undefended, median of the attack that sees most")
     return [naive, *theme.uninformed_handles()]

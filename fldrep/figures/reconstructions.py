@@ -17,7 +17,7 @@ from fldrep.errors import DataError
 from fldrep.figures import theme
 from fldrep.storage.gallery import gallery_key, original_key
 
-THUMB, GAP, MARGIN = 1.0, 0.14, 0.26  # inches: a picture, the space beside it, the figure's edge
+THUMB, GAP, MARGIN = 1.0, 0.24, 0.26  # inches: a picture, the space beside it, the figure's edge
 TITLE, LINE, TEXT = 0.28, 0.135, 0.36  # inches: a band's title, a line of its column heads, the words under a picture
 HEAD_WIDTH = 18  # characters
 MOST_COLUMNS = 9  # beside the original; more continue in another band

@@ -1,4 +1,4 @@
-"""Templates to HTML: everything that comes from outside is escaped, and a value that is missing is an error."""
+"""Templates to HTML or Markdown: a missing value is an error, and HTML escapes what comes from outside."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ def rendered(template: str, scripts: Mapping[str, str] | None = None, **values: 
     included = {name: f"{{% raw %}}{text}{{% endraw %}}" for name, text in scripts.items()}
     environment = Environment(
         loader=ChoiceLoader([DictLoader(included), PackageLoader("fldrep.report")]),
-        autoescape=True,
+        autoescape=lambda name: not (name or "").endswith(".md.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

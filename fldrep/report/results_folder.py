@@ -28,10 +28,13 @@ from fldrep.errors import ConfigError, DataError, FLDRepError
 from fldrep.plan.jobs import without_places
 from fldrep.report.claims_table import claims_page, claims_table
 from fldrep.report.evidence import Tables
+from fldrep.report.few_pictures import FOLDER as PICTURES
+from fldrep.report.few_pictures import write_pictures
 from fldrep.report.page import seconds_spent
 from fldrep.report.plugin_files import Files, beside, load_beside, with_bare_names
 from fldrep.report.record import Record, read_json, read_record
 from fldrep.report.reworded import reworded
+from fldrep.storage.gallery import read_gallery
 from fldrep.syntax import tree_digest
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL
@@ -70,11 +73,12 @@ def publish_results(config_file: Path, root: Path, out: Path, commit: str | None
         _write(made, reworded(text, with_bare_names(yaml.safe_load(text))), config, read, claims, told, plugins)
         for name, picture in pictures.items():
             (made / "figures" / f"{name}.png").write_bytes(picture)
+        write_pictures(made, read_gallery(metrics / "gallery.safetensors"))
     return out / config.name
 
 
 def rewrite(folder: Path) -> list[str]:
-    """Write a published folder again in the words of this version, from its own files; figures stay.
+    """Write a published folder again in the words of this version, from its own files; figures and pictures stay.
 
     Returns what its claims say differently now. Errors: `DataError` for a file that is missing or damaged.
     """
@@ -83,16 +87,17 @@ def rewrite(folder: Path) -> list[str]:
     words = with_new_words(yaml.safe_load(text))
     plugins = beside(load_beside(folder, words))
     config = parse_config(words)
-    read = {name: _read_published(table, folder) for name, table in FINAL.items()}
+    read = {name: read_published(table, folder) for name, table in FINAL.items()}
     rows = {name: frame for name, (_, frame) in read.items()}
-    before = _read_published(CLAIMS, folder)[1]
+    before = read_published(CLAIMS, folder)[1]
     claims = claims_table(Tables(config, rows), before["command"].iloc[0])
     differences = _differences(before, claims)
     told |= {"rows": {name: len(frame) for name, frame in rows.items()}, "code": codes_in(rows)}
     with _replaced(folder) as made:
         _write(made, reworded(text, words), config, read, claims, told, plugins)
-        if (folder / "figures").is_dir():
-            shutil.copytree(folder / "figures", made / "figures", dirs_exist_ok=True)
+        for kept in ("figures", PICTURES):
+            if (folder / kept).is_dir():
+                shutil.copytree(folder / kept, made / kept, dirs_exist_ok=True)
     return differences
 
 
@@ -118,7 +123,7 @@ def _read(table: Table, path: Path, older: bool = False) -> tuple[Table, pd.Data
     return table.in_file(path, older), table.read(path, older)
 
 
-def _read_published(table: Table, folder: Path) -> tuple[Table, pd.DataFrame]:
+def read_published(table: Table, folder: Path) -> tuple[Table, pd.DataFrame]:
     """A table of a published folder of any version; one without rows was left out."""
     path = table.file_in(folder)
     return _read(table, path, older=True) if path.exists() else (table, pd.DataFrame(columns=table.names))

@@ -5,12 +5,19 @@ from fldrep.tables.table import Column, Older, Table
 
 TRAINING = Table(
     "training",
-    2,
+    3,
     (
         *RUN,
         Column("round", "int", "round just finished; 0 is the untrained model", "rounds"),
         Column("test_images", "int", "test images that accuracy and loss are measured on", "images"),
         Column("test_accuracy", "float", "share of these images classified correctly", "share in [0, 1]"),
+        Column(
+            "held_out_accuracy",
+            "float",
+            "share of the training images held out of the partition that is classified correctly",
+            "share in [0, 1]",
+            null=True,
+        ),
         Column("test_loss", "float", "mean cross entropy over these images", "nats"),
         Column("update_norm", "float", "L2 norm of the averaged weight change / lr", null=True),
         Column("lr", "float", "step size of local SGD in this round", null=True),
@@ -43,5 +50,5 @@ TRAINING = Table(
         ),
         CODE,
     ),
-    older=(Older(1, "utility", {"live_rate": "nonzero_pruned", "train_scores": "norm_estimator"}),),
+    older=(Older(1, "utility", {"live_rate": "nonzero_pruned", "train_scores": "norm_estimator"}), Older(2)),
 )

@@ -1,4 +1,4 @@
-"""Accuracy and loss on the whole test set."""
+"""Accuracy and loss on the whole test set, or on what is held out of training."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,23 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fldrep.train.federation import Federation
+from fldrep.train.federation import Federation, Part
 
-BATCH = 250  # test images at once; part of what makes a float32 loss
+BATCH = 250  # images at once; part of what makes a float32 loss
 
 
 def scored_batches(
-    federation: Federation, state: Mapping[str, Tensor], starts: Iterable[int]
+    federation: Federation, state: Mapping[str, Tensor], part: Part, starts: Iterable[int]
 ) -> list[tuple[int, float]]:
-    """Images classified correctly and the sum of their losses, for the test batch at each start; batch norm fixed."""
+    """Images classified correctly and the sum of their losses, for the batch at each start; batch norm fixed."""
     model = federation.model_at(state).eval()
-    data = federation.data
     found = []
     with torch.no_grad():
         for start in starts:
-            batch = slice(start, start + BATCH)
-            logits = model(federation.inputs(data.test_images[batch]))
-            labels = data.test_labels[batch].to(logits.device)
+            images, labels = federation.some(part, slice(start, start + BATCH))
+            logits = model(federation.inputs(images))
+            labels = labels.to(logits.device)
             correct = (logits.argmax(1) == labels).sum().item()
             found.append((correct, cross_entropy(logits.double(), labels, reduction="sum").item()))
     return found

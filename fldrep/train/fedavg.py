@@ -23,7 +23,7 @@ from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet
 from fldrep.train.client import Report, Sent, train_client
 from fldrep.train.evaluate import BATCH, mean_scores, scored_batches
-from fldrep.train.federation import Federation, copy_of, local_lr, sampled_clients
+from fldrep.train.federation import Federation, Part, copy_of, local_lr, sampled_clients
 from fldrep.train.resume import Progress, load_progress, run_key, save_progress
 from fldrep.train.workers import Call, client_pool
 
@@ -109,14 +109,19 @@ def play_round(
 
 
 def evaluate(call: Call, federation: Federation, state: State, workers: int) -> dict[str, float | int]:
-    """Accuracy and loss on the whole test set as columns, each worker taking a part of the batches."""
+    """Accuracy and loss on the whole test set, and accuracy on what is held out, as columns."""
     began = perf_counter()
-    images = len(federation.data.test_labels)
-    starts = range(0, images, BATCH)
-    parts = call(scored_batches, state, [(starts[part::workers],) for part in range(workers)])
-    accuracy, loss = mean_scores([batch for part in parts for batch in part], images)
-    seconds = perf_counter() - began
-    return {"test_accuracy": accuracy, "test_loss": loss, "test_images": images, "evaluate_s": seconds}
+    accuracy, loss = scores(call, federation, state, "test", workers)
+    held_out = scores(call, federation, state, "held_out", workers)[0] if federation.count("held_out") else None
+    found = {"test_accuracy": accuracy, "test_loss": loss, "test_images": federation.count("test")}
+    return {**found, "held_out_accuracy": held_out, "evaluate_s": perf_counter() - began}
+
+
+def scores(call: Call, federation: Federation, state: State, part: Part, workers: int) -> tuple[float, float]:
+    """Accuracy and mean loss on a part of the images, each worker taking some of the batches."""
+    starts = range(0, federation.count(part), BATCH)
+    found = call(scored_batches, state, [(part, starts[worker::workers]) for worker in range(workers)])
+    return mean_scores([batch for batches in found for batch in batches], federation.count(part))
 
 
 def train_round(

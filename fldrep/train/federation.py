@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from fldrep.errors import DataError
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
 from fldrep.storage.imageset import ImageSet, as_pixels
+
+Part = Literal["test", "held_out"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,24 @@ class Federation:
         """The model with this state copied in."""
         self.model.load_state_dict(state)
         return self.model
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """The positions, int64, of the training images that no client holds, ascending."""
+        free = torch.ones(len(self.data.train_labels), dtype=torch.bool)
+        for shard in self.shards:
+            free[shard] = False
+        return free.nonzero().flatten()
+
+    def count(self, part: Part) -> int:
+        """How many images there are to evaluate on: of the test set, or held out."""
+        return len(self.data.test_labels) if part == "test" else len(self.held_out)
+
+    def some(self, part: Part, batch: slice) -> tuple[Tensor, Tensor]:
+        """Stored images and their labels, of the test set or held out."""
+        if part == "test":
+            return self.data.test_images[batch], self.data.test_labels[batch]
+        return self.data.train_images[self.held_out[batch]], self.data.train_labels[self.held_out[batch]]
 
     def inputs(self, images: Tensor) -> Tensor:
         """The network's input for stored images, in the model's precision and place. Shape: (N, C, H, W) -> same."""

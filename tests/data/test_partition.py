@@ -78,6 +78,23 @@ def test_deal_passes_the_settings_on():
     assert set(METHODS) == {"iid", "label-skew", "dirichlet"}
 
 
+def test_images_held_out_are_dealt_to_nobody():
+    labels = labels_of([40, 60])
+    for method in (
+        {"method": "iid"},
+        {"method": "label-skew", "classes_per_client": 1},
+        {"method": "dirichlet", "alpha": 1},
+    ):
+        found = split(labels, PartitionSettings(clients=4, held_out=30, **method), generator())
+        held = torch.cat(found).sort().values
+        assert len(held) == len(held.unique()) == 70
+        assert all(torch.equal(shard, shard.sort().values) for shard in found)
+    other = split(labels, PartitionSettings(clients=4, held_out=30), generator(1))
+    assert not torch.equal(torch.cat(other).sort().values, held)  # drawn, not the first or the last
+    with pytest.raises(ConfigError, match=r"held_out=100: there are only 100 images"):
+        split(labels, PartitionSettings(clients=4, held_out=100), generator())
+
+
 # ---- iid
 
 

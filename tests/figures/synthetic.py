@@ -97,7 +97,7 @@ def training_table(
                     rows.append({
                         "dataset": dataset, "model": model, "partition": partition, "defense": defense,
                         "method": method, "rule": rule, "rate": rate, "std": std, "seed": seed, "round": round,
-                        "test_images": 10_000,
+                        "test_images": 10_000, "held_out_accuracy": None,
                         "test_accuracy": float(np.clip(best + rng.normal(0, 0.01), 0, 1)), "test_loss": 1.0,
                         "update_norm": 0.5, "lr": 0.1, "clients": 10, "train_s": 1.0, "defense_s": 0.25,
                         "evaluate_s": 0.5, "dense_bytes": 60_000, "sent_bytes": 45_000.0, "nonzero_pruned": live,

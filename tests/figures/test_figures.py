@@ -263,6 +263,15 @@ def test_the_error_shown_can_be_chosen_and_is_named(synthetic, error):
     assert name in naive.axes[0].get_xlabel()
 
 
+def test_the_undefended_line_is_that_of_one_attack_the_strongest(synthetic):
+    attacks = synthetic.attack_table(5, ("gs", "gs-masked", "dlg"), FEW)
+    attacks.loc[attacks["attack"] == "dlg", ["preset", "variant_of"]] = ["own", "gs"]  # far better than gs here
+    figure = naive_vs_adaptive.draw(attacks)
+    plain = attacks[attacks["method"] == "none"].groupby("attack")["mse_pixel"].median()
+    [line] = [one for one in figure.axes[0].lines if one.get_color() == theme.INK and one.get_linewidth() == 1.1]
+    assert line.get_xdata()[0] == plain.min() == plain["dlg"]
+
+
 def test_diverged_targets_are_counted_and_a_defense_where_all_did_has_a_cross(synthetic):
     attacks, training, _ = tables_of(synthetic, targets=4, attacks=("gs",), defenses=FEW)
     attacks.loc[(attacks["defense"] == "soteria-80") & (attacks["target"] < 2), "diverged"] = True

@@ -15,7 +15,7 @@ import yaml
 
 from fldrep.config.reading import read_config
 from fldrep.errors import DataError
-from fldrep.report import readme
+from fldrep.report import blocks
 from fldrep.report.publish import kind_of, publish_again
 from fldrep.report.reworded import reworded
 from fldrep.tables.attacks import ATTACKS
@@ -78,7 +78,7 @@ def test_an_older_folder_is_read_with_nulls_for_what_it_did_not_say():
 
 def test_blocks_of_the_readme_are_written_from_an_older_folder():
     attacks = ATTACKS.read(OLDER / "attacks.parquet", older=True)
-    text = readme.attacks_block(attacks)
+    text = blocks.attacks_block(attacks)
     assert "strongest, 300 iterations" in text
     assert "**mnist · lenet · iid · round 0**" in text
 

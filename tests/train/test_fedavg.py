@@ -184,6 +184,16 @@ def test_a_client_without_images_is_refused(small, lenet):
         small.train(lenet, shards=[torch.arange(4), torch.arange(0)])
 
 
+def test_accuracy_on_what_no_client_holds_is_a_column_of_its_own(small, lenet):
+    assert small.train(lenet).history[0]["held_out_accuracy"] is None  # every image is dealt
+    trained = small.train(lenet, shards=[torch.tensor([0, 3, 7]), torch.tensor([1, 5])], workers=2)
+    outside = [place for place in range(len(small.data.train_labels)) if place not in (0, 1, 3, 5, 7)]
+    lenet.load_state_dict(small.train(lenet, settings=TrainSettings(rounds=0)).checkpoints[0])
+    pixels = ((small.data.train_images[outside].float() / 255).double() - 0.4) / 0.3
+    right = lenet.eval()(pixels).argmax(1) == small.data.train_labels[outside]
+    assert trained.history[0]["held_out_accuracy"] == right.double().mean().item()
+
+
 def test_no_rounds_evaluates_the_untrained_model(small, lenet):
     trained = small.train(lenet, settings=TrainSettings(rounds=0))
     assert [row["round"] for row in trained.history] == [0]

@@ -1,12 +1,6 @@
-"""The README's numbers: Markdown made from published tables, between markers `<!-- results:NAME:begin -->` and `:end`.
+"""Blocks of texts in Markdown, each made from one table: claims, attacks, the photo, performance."""
 
-A person writes what is around the markers, nobody what is between them.
-"""
-
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -14,108 +8,33 @@ from fldrep.analysis.cells import summarise
 from fldrep.analysis.published import PHOTO_MSE
 from fldrep.analysis.rows import PAIR, SETTING, chosen, converged, defenses_in_order, rows_where
 from fldrep.analysis.words import interval_text, number, setting_text
-from fldrep.atomic import atomic_write
-from fldrep.errors import DataError, named
 from fldrep.report.claims_table import claims_for_reading, place
-from fldrep.report.record import read_json
-from fldrep.tables.attacks import ATTACKS
-from fldrep.tables.claims import CLAIMS
 
-MARK = re.compile(r"<!-- results:(?P<name>[^ ]+?):(?P<end>begin|end) -->")
-ERROR = "mse"  # the README shows the reference's scale; the page shows both
-
-
-@dataclass(frozen=True)
-class Block:
-    """What a block is made from (a folder or file of docs/results), and the function from its path to Markdown."""
-
-    source: str
-    text: Callable[[Path], str]
-
-
-def filled(readme: str, blocks: Mapping[str, str]) -> str:
-    """A text with what stands between the markers of each block replaced. Errors: `DataError` for unpaired markers."""
-    spans = _spans(readme)
-    for name in sorted(set(blocks) & set(spans), key=lambda one: spans[one], reverse=True):
-        start, end = spans[name]
-        readme = f"{readme[:start]}\n{blocks[name]}\n{readme[end:]}"
-    return readme
-
-
-def names_in(readme: str) -> list[str]:
-    """The blocks that a text has markers for, in order. Errors: `DataError` for unpaired markers."""
-    return list(_spans(readme))
-
-
-def text_of(readme: Path) -> str:
-    """A text with markers. Errors: `DataError` where it cannot be read, or its markers do not pair."""
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{readme}: cannot be read: {error}") from None
-    _spans(text)
-    return text
-
-
-def fill(readme: Path, results: Path) -> list[str]:
-    """Write the blocks of a text anew from published results; returns what was done, a line each.
-
-    Errors: those of `text_of` and `readme_blocks`.
-    """
-    text = text_of(readme)
-    names = names_in(text)
-    blocks, lacking = readme_blocks(results, names)
-    with atomic_write(readme) as beside:
-        beside.write_text(filled(text, blocks), encoding="utf-8")
-    left = [f"{readme}: block {name} left as it is: there is no {results / one}" for name, one in lacking.items()]
-    return [f"{readme}: {len(blocks)} of {len(names)} blocks written", *left]
-
-
-def _spans(readme: str) -> dict[str, tuple[int, int]]:
-    """Where each block begins and ends, its markers not included."""
-    marks = list(MARK.finditer(readme))
-    spans: dict[str, tuple[int, int]] = {}
-    for begin, end in zip(marks[::2], [*marks[1::2], None], strict=False):
-        pair = (begin["name"], "begin", begin["name"], "end")
-        if end is None or (begin["name"], begin["end"], end["name"], end["end"]) != pair or begin["name"] in spans:
-            raise DataError(
-                f"README: marker {begin[0]}: expected one begin and one end of each block, one after another"
-            )
-        spans[begin["name"]] = begin.end(), end.start()
-    return spans
-
-
-def readme_blocks(results: Path, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The text of each block whose source is there, and for each other one the source it lacks.
-
-    Args: results: docs/results, as seen from the README. Errors: `UnknownName` for a block; `DataError` for a table.
-    """
-    found, lacking = {}, {}
-    for name in names:
-        block = named("block of the README", name, BLOCKS)
-        path = results / block.source
-        if path.exists():
-            found[name] = block.text(path)
-        else:
-            lacking[name] = block.source
-    return found, lacking
-
-
-# ---- blocks
+ERROR = "mse"  # texts show the reference's scale; the page shows both
 
 
 def claims_block(claims: pd.DataFrame) -> str:
     """Each claim; for each verdict on it, in how many cells it was reached, and the least and the largest median."""
-    lines = []
-    for claim in claims_for_reading(claims):
-        rows = claims[claims["claim"] == claim["id"]]
-        said = f"**{claim['title']}.** {claim['said']} ({claim['source']})"
-        for one in claim["verdicts"]:
-            lines.append(
-                [said, f"{one['verdict']} × {one['count']}", measured(rows[rows["verdict"] == one["verdict"]])]
-            )
-            said = ""
+    lines = [
+        [
+            f"**{row['title']}.** {row['said']} ({row['source']})" if row["said"] else "",
+            f"{row['verdict']} × {row['count']}",
+            row["measured"],
+        ]
+        for row in claim_rows(claims)
+    ]
     return markdown(["claim", "verdict × cells", "measured: median [95 % interval]"], lines)
+
+
+def claim_rows(claims: pd.DataFrame) -> list[dict]:
+    """A row for each verdict on a claim: `count`, what was `measured`, and in a claim's first row the claim's words."""
+    rows = []
+    for claim in claims_for_reading(claims):
+        own = claims[claims["claim"] == claim["id"]]
+        for number_of, one in enumerate(claim["verdicts"]):
+            said = {key: "" if number_of else claim[key] for key in ("title", "said", "source")}
+            rows.append({**said, **one, "measured": measured(own[own["verdict"] == one["verdict"]])})
+    return rows
 
 
 def measured(rows: pd.DataFrame) -> str:
@@ -222,42 +141,6 @@ def performance_block(lines: list[Mapping], where: Mapping[str, str]) -> str:
     ]
     table = markdown(["work", "against", "mark", "ratio (median)", "pairs", "result"], rows)
     return f"{', '.join(f'{key}: {value}' for key, value in where.items())}.\n\n{table}"
-
-
-# ---- from a published folder
-
-
-def _from_folder(table, block: Callable[[pd.DataFrame], str]) -> Callable[[Path], str]:
-    """A block of one table of a published folder, below a line that says where it comes from."""
-
-    def text(folder: Path) -> str:
-        return f"{origin_text(folder)}\n\n{block(table.read(table.file_in(folder), older=True))}"
-
-    return text
-
-
-def origin_text(folder: Path) -> str:
-    """Where numbers come from, in a line: the folder, the config, the commit, the device and the machine."""
-    told = read_json(folder / "provenance.json")
-    commit = told["commit"].removesuffix("-dirty") + " with local changes" * told["commit"].endswith("-dirty")
-    devices = ", ".join(told["devices"]) or "no attack"
-    where, seeds = f"docs/results/{folder.name}", f"{told['seeds']} seed{'s' * (told['seeds'] > 1)}"
-    return f"From [{where}]({where}): `{told['config']}`, {seeds}, commit {commit}, {devices}; {told['machine']}."
-
-
-def _performance(path: Path) -> str:
-    told = read_json(path)
-    link = f"docs/results/{path.with_suffix('.md').name}"
-    return f"From [{link}]({link}). {performance_block(told['lines'], told['measured'])}"
-
-
-BLOCKS = {
-    "claims": Block("cpu", _from_folder(CLAIMS, claims_block)),
-    "demo": Block("demo", _from_folder(ATTACKS, attacks_block)),
-    "photo": Block("photo", _from_folder(ATTACKS, photo_block)),
-    "photo-gpu": Block("photo-gpu", _from_folder(ATTACKS, photo_block)),
-    "performance": Block("performance.json", _performance),
-}
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

@@ -1,4 +1,4 @@
-"""The README's blocks say what published tables say, and nothing outside of the markers is touched."""
+"""The blocks of README and docs say what published tables say, and nothing outside of the markers is touched."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from fldrep.analysis.rows import chosen, converged
 from fldrep.analysis.words import number
 from fldrep.cli import main as cli
 from fldrep.errors import DataError, UnknownName
-from fldrep.report import readme
+from fldrep.report import blocks, texts
 from fldrep.tables.attacks import ATTACKS
 from fldrep.tables.claims import CLAIMS
 
@@ -38,14 +38,14 @@ def cells(text: str) -> list[list[list[str]]]:
 
 def test_only_what_is_between_markers_is_replaced():
     text = marked("demo", "photo")
-    new = readme.filled(text, {"photo": "| x |", "demo": "y", "absent": "z"})
+    new = texts.filled(text, {"photo": "| x |", "demo": "y", "absent": "z"})
     assert new == (
         "Words of demo.\n<!-- results:demo:begin -->\ny\n<!-- results:demo:end -->\n"
         "Words of photo.\n<!-- results:photo:begin -->\n| x |\n<!-- results:photo:end -->\n"
     )
-    assert readme.filled(new, {"photo": "| x |", "demo": "y"}) == new
-    assert readme.filled(text, {"demo": "y"}).endswith(marked("photo"))
-    assert readme.names_in(text) == ["demo", "photo"]
+    assert texts.filled(new, {"photo": "| x |", "demo": "y"}) == new
+    assert texts.filled(text, {"demo": "y"}).endswith(marked("photo"))
+    assert texts.names_in(text) == ["demo", "photo"]
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def test_only_what_is_between_markers_is_replaced():
 )
 def test_markers_that_do_not_pair_are_named(text):
     with pytest.raises(DataError, match="marker <!-- results:demo"):
-        readme.filled(text, {})
+        texts.filled(text, {})
 
 
 def test_a_block_that_nobody_makes_is_named(tmp_path):
-    with pytest.raises(UnknownName, match=r"'pie'; known: claims, demo"):
-        readme.readme_blocks(tmp_path, ["pie"])
+    with pytest.raises(UnknownName, match=r"'pie'; known: claims, contrast, demo"):
+        texts.blocks_of(tmp_path, ["pie"], tmp_path)
 
 
 def test_every_claim_stands_with_its_verdicts_counted(finished):
     claims = CLAIMS.read(finished.reports / "claims.parquet")
-    ((heads, *rows),) = cells(readme.claims_block(claims))
+    ((heads, *rows),) = cells(blocks.claims_block(claims))
     assert {len(row) for row in rows} == {len(heads)}
     counts = [int(row[1].rpartition("×")[2]) for row in rows]
     assert sum(counts) == len(claims)
@@ -84,10 +84,10 @@ def test_cells_of_a_verdict_are_told_from_the_least_to_the_largest():
            "quantity": "share", "low": None, "high": None, "n": 8, "measured": "words"}  # fmt: skip
     rows = pd.DataFrame([row | {"median": median} for median in (2.0, 1.0, 3.0)])
     here = "(n = 8; mnist · lenet · iid · round 0 · dlg · none)"
-    assert readme.measured(rows) == f"1.00 {here} to 3.00 {here}: share"
-    assert readme.measured(rows[:1].assign(low=1.5, high=2.5)) == f"2.00 [1.50, 2.50] {here}: share"
+    assert blocks.measured(rows) == f"1.00 {here} to 3.00 {here}: share"
+    assert blocks.measured(rows[:1].assign(low=1.5, high=2.5)) == f"2.00 [1.50, 2.50] {here}: share"
     rows = pd.DataFrame([row | {"median": None, "measured": f"too few {number}"} for number in (1, 2)])
-    assert readme.measured(rows) == "too few 1 (and 1 more such)"
+    assert blocks.measured(rows) == "too few 1 (and 1 more such)"
 
 
 def test_the_demo_shows_errors_intervals_and_how_many_were_recovered(synthetic):
@@ -96,7 +96,7 @@ def test_the_demo_shows_errors_intervals_and_how_many_were_recovered(synthetic):
     lost = own & attacks["target"].lt(2)
     attacks.loc[lost, ["diverged", "recovered"]] = [True, False]
     attacks.loc[own & ~lost, "mse"] = 9.0
-    text = readme.attacks_block(attacks)
+    text = blocks.attacks_block(attacks)
     ((heads, plain, soteria),) = cells(text)
     assert heads == ["defense", "gs, 100 iterations", "gs-masked, 100 iterations"]
     assert plain[0] == "none"
@@ -117,7 +117,7 @@ def test_the_photo_stands_beside_the_ten_numbers_of_the_reference(synthetic):
         soteria | {"rate": 0.4, "live_pruned": 0.31, "mse": 0.777},
         compression | {"rate": 0.8, "mse": 0.555},
     ]
-    text = readme.photo_block(pd.DataFrame(ours)[ATTACKS.names])
+    text = blocks.photo_block(pd.DataFrame(ours)[ATTACKS.names])
     ((heads, *rows),) = cells(text)
     assert heads[3:] == ["soteria ratio", "compression"]
     table = {row[0]: row[1:] for row in rows}
@@ -134,11 +134,11 @@ def test_performance_is_what_was_measured(tmp_path):
     (tmp_path / "performance.json").write_text(
         json.dumps({"measured": {"processor": "fast"}, "lines": [{**line, "result": "reached"}, other]})
     )
-    blocks, _ = readme.readme_blocks(tmp_path, ["performance"])
-    ((_, *rows),) = cells(blocks["performance"])
+    made, _ = texts.blocks_of(tmp_path, ["performance"], tmp_path)
+    ((_, *rows),) = cells(made["performance"])
     assert rows[0] == ["scores", "a loop", "at least 5x", "7.5x", "2", "reached"]
     assert rows[1] == ["memory", "a loop", "", "", "", "reported"]
-    assert "processor: fast" in blocks["performance"]
+    assert "processor: fast" in made["performance"]
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_the_command_publishes_and_writes_the_blocks_it_has_numbers_for(finished
     assert "From [docs/results/demo](docs/results/demo): `config/demo.yaml`, 1 seed, commit 0123456789ab" in text
     assert "linux, a <fast> processor, 2 cores" in text
     attacks = ATTACKS.read(run.root / "docs/results/demo/attacks.parquet")
-    assert cells(text) == cells(readme.attacks_block(attacks))
+    assert cells(text) == cells(blocks.attacks_block(attacks))
     assert sorted(path.name for path in (run.root / "docs/results/demo/figures").iterdir()) == sorted(
         path.name for path in (run.reports / "figures").iterdir()
     )
@@ -209,4 +209,4 @@ def test_a_mistake_leaves_the_readme_and_docs_as_they_were(finished, call):
     assert page.read_text() == marked("demo")
     assert not list(finished.root.glob("docs/results/*"))
     page.write_text(marked("pie"))
-    assert "unknown block of the README 'pie'" in call()[2]
+    assert "unknown block of a text 'pie'" in call()[2]
