@@ -35,7 +35,8 @@ test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: eve
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs
 
-.PHONY: env demo test test-faults test-slurm test-flower test-crate test-conda lint bench evidence-wheels publish schema map docs paper status clean
+test-flower: env  ## Flower's simulation for real, with nothing beside it: Ray gives up where it is not up in 30 s
+	$(BIN)/python -m pytest -n 0 -m long tests/applications/test_flower_example.py
 
 lint: env
 	$(BIN)/ruff check .
@@ -61,8 +62,6 @@ schema: env  ## workflow/schemas and config/README.md from fldrep/config
 
 map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
-
-.PHONY: env demo test test-faults test-slurm test-flower test-crate test-conda lint bench evidence-wheels publish schema map docs paper status clean
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

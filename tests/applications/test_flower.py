@@ -40,6 +40,7 @@ DEFENSES = {
     "censor": ({}, False),
     "outpost": ({}, False),
     "graddefense": ({}, False),
+    "precode": ({}, False),
 }
 
 
@@ -107,6 +108,12 @@ def norm(update) -> float:
     return float(sum(value.double().square().sum() for value in update.values()).sqrt())
 
 
+def bottlenecked() -> nn.Module:
+    """The network of a run under PRECODE, which adds layers."""
+    layers = nn.Conv2d(1, 6, 3, padding=1, stride=2), nn.Sigmoid(), nn.Flatten(), nn.Linear(6 * 36, 5)
+    return fldrep.defended_model(nn.Sequential(*layers), "precode", shape=(1, 12, 12))
+
+
 # What is sent ---------------------------------------------------------------------------------------------------------
 
 
@@ -117,14 +124,14 @@ def test_every_built_in_defense_is_here():
 @pytest.mark.parametrize("method", DEFENSES)
 def test_every_defense_can_be_applied(client, method):
     settings, alone = DEFENSES[method]
-    mod = DefenseMod(method, seed=1, **settings)
-    one, weights = client(mod)
-    sent, plain = one.round(weights), client()[0].round(weights)
+    mod, made = DefenseMod(method, seed=1, **settings), bottlenecked if method == "precode" else None
+    one, weights = client(mod, made=made)
+    sent, plain = one.round(weights), client(made=made)[0].round(weights)
     assert all(value.isfinite().all() for value in sent.values())
     same = all(torch.equal(sent[name], plain[name]) for name in plain)
     assert same == (method == "none")
     if not alone:
-        one, weights = client(mod, hands_over=False)
+        one, weights = client(mod, hands_over=False, made=made)
         with pytest.raises(ConfigError, match=r"defend_step\(network, images, labels\) after each backward"):
             one.round(weights)
 
