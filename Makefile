@@ -42,7 +42,7 @@ lint: env
 	$(BIN)/snakefmt --check workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
+bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.* and exact.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
 
 evidence-wheels: env  ## what evidence from a GPU needs there and may not find (benchmarks/gpu/README.md)
