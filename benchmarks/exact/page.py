@@ -116,8 +116,8 @@ def counterexamples(rows: pd.DataFrame) -> list[str]:
         distance = (own["mse"] * own["unknowns"]) ** 0.5
         share = share_interval(distance < own["bound"])
         lines.append(
-            f"Theorem 1, {network}, behind masks: {estimate_text(share, kind='share')} of {share.n} images found lie nearer than the "
-            f"bound ||r - r'|| / ||df/dX||, whose median is {own['bound'].median():.2g} where that of ||X - X'|| is "
+            f"Theorem 1, {network}, behind masks: {estimate_text(share, kind='share')} of {share.n} images found lie "
+            f"nearer than the bound ||r - r'|| / ||df/dX||, whose median is {own['bound'].median():.2g} where that of ||X - X'|| is "
             f"{distance.median():.2g}."
         )
     return lines
