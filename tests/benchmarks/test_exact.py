@@ -11,7 +11,7 @@ import fldrep
 from benchmarks.exact import kept as keeping
 from benchmarks.exact.cells import CELLS, MARKS, Cell
 from benchmarks.exact.kept import EXACT, Kept
-from benchmarks.exact.page import outcome, page
+from benchmarks.exact.page import counterexamples, outcome, page
 from fldrep.config.presets import ATTACK_PRESETS
 
 PUBLISHED = Path(__file__).parents[2] / "docs/results"
@@ -74,6 +74,16 @@ def test_an_outcome_counts_what_was_found_and_what_was_certified_wrongly():
     assert outcome(cell, good).result == "", "not all were attacked"
     assert outcome(cell, pd.concat([good[1:], bad, bad[:1]])).result == "short"
     assert "62 of 64 | 62 of 64 reached" in page(pd.concat([good, bad]))
+
+
+def test_images_nearer_than_theorem_1_says_are_counted_by_network():
+    cell = CELLS["mnist-lenet-0-ratio-60"]
+    near, far = rows(cell, MARKS[:3]), rows(cell, MARKS[3:4])
+    near = near.assign(mse=1e-12, unknowns=784, bound=0.1)
+    (line,) = counterexamples(pd.concat([near, far.assign(mse=1.0, unknowns=784, bound=0.1)]))
+    assert line.startswith("Theorem 1, mnist lenet, behind masks: 75 %")
+    assert "of 4 images" in line
+    assert counterexamples(near.assign(bound=float("nan"))) == []
 
 
 def test_what_is_published_reaches_its_marks_and_is_what_the_page_says():
