@@ -18,11 +18,11 @@ from fldrep.figures import figures_of
 from fldrep.machine.progress import rough
 from fldrep.plan.digest import code_digest
 from fldrep.plan.estimate import Costing
-from fldrep.plan.grid import Grid, grid_of
+from fldrep.plan.grid import grid_of
 from fldrep.plan.job_list import jobs_of
 from fldrep.plan.jobs import Job
 from fldrep.plan.leftovers import LiveRun, live_run
-from fldrep.plan.notes import Note, begun, made
+from fldrep.plan.notes import begun, made
 from fldrep.storage.places import OF_REPORTS, Identity
 
 State = Literal["done", "running", "failed", "left"]
@@ -150,16 +150,12 @@ def status(config: Config, folder: Path = Path(), now: float | None = None) -> S
 
     Args: now: seconds since the epoch, the clock's if not given.
     """
-    grid, run = grid_of(config), live_run(folder)
-    notes, at_work = made(folder), begun(folder)
-    jobs = [
-        _status_of(config, grid, job, where, folder, notes, at_work, run is not None)
-        for job, where in jobs_of(grid, figures_of(config))
-    ]
+    place = _Place(config, folder)
+    jobs = [place.status_of(job, where) for job, where in jobs_of(place.grid, figures_of(config))]
     costing = Costing.of(config, within_s=0, results=folder / "results")
     costs = {title_of(name, where): seconds for name, where, seconds in costing.seconds()}
     ahead = dict(_expected(jobs, costs, time.time() if now is None else now))
-    return Status(config.name, jobs, run, ahead, SERIAL_ON_A_GPU if costing.device == "cuda" else ())
+    return Status(config.name, jobs, place.run, ahead, SERIAL_ON_A_GPU if costing.device == "cuda" else ())
 
 
 def title_of(job: str, where: Identity | None) -> str:
@@ -172,33 +168,34 @@ def title_of(job: str, where: Identity | None) -> str:
     return "/".join([job, *(map(str, where.words().values()) if where else ())])
 
 
-def _status_of(
-    config: Config,
-    grid: Grid,
-    job: Job,
-    where: Identity | None,
-    folder: Path,
-    notes: Mapping[str, Note],
-    at_work: Mapping[str, float],
-    alive: bool,
-) -> JobStatus:
-    """One job. Args: notes and at_work: `notes.made` and `notes.begun`; alive: whether a run works in the folder."""
+class _Place:
+    """A working folder as it is now: what a config asks for, what is noted there, and whether a run is at work."""
 
-    def placed(pattern: str, under: str) -> str:
-        return f"{under}/{config.name}/{where.path(pattern) if where else pattern}"
+    def __init__(self, config: Config, folder: Path):
+        self.config, self.folder, self.grid = config, folder, grid_of(config)
+        self.run, self.notes, self.at_work = live_run(folder), made(folder), begun(folder)
 
-    log = folder / placed(job.log, "logs")
-    files = [placed(one, "reports" if one in OF_REPORTS else "results") for one in job.outputs.values()]
-    began = next((at_work[file] for file in files if file in at_work), None)
-    if began is not None and alive:
-        return JobStatus(job, where, "running", log, began)
-    noted = [notes[file] for file in files if file in notes]
-    if all((folder / file).exists() for file in files) and began is None:
-        settings = [stable_json(job.settings(config, grid, where))] if job.settings else []
-        of_today = all(note.tells(code_digest(*job.code(config, where)), *settings) for note in noted)
+    def status_of(self, job: Job, where: Identity | None) -> JobStatus:
+        """One job."""
+        log = self.folder / self._path(job.log, where, "logs")
+        files = [self._path(one, where, "reports" if one in OF_REPORTS else "results") for one in job.outputs.values()]
+        began = next((self.at_work[file] for file in files if file in self.at_work), None)
+        if began is not None and self.run is not None:
+            return JobStatus(job, where, "running", log, began)
+        if began is not None or not all((self.folder / file).exists() for file in files):
+            return JobStatus(job, where, "failed" if log.exists() else "left", log)
+        noted = [self.notes[file] for file in files if file in self.notes]
+        of_today = all(note.tells(*self._told(job, where)) for note in noted)
         took = noted[0].seconds if noted else None
         return JobStatus(job, where, "done" if of_today else "left", log, took=took, outdated=not of_today)
-    return JobStatus(job, where, "failed" if log.exists() else "left", log)
+
+    def _path(self, pattern: str, where: Identity | None, under: str) -> str:
+        return f"{under}/{self.config.name}/{where.path(pattern) if where else pattern}"
+
+    def _told(self, job: Job, where: Identity | None) -> list[str]:
+        """What a run would tell the job today: the digest of its code, and its settings."""
+        settings = [stable_json(job.settings(self.config, self.grid, where))] if job.settings else []
+        return [code_digest(*job.code(self.config, where)), *settings]
 
 
 def _expected(jobs: Sequence[JobStatus], costs: Mapping[str, float], now: float) -> Iterator[tuple[str, float]]:

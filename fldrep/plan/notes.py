@@ -5,6 +5,7 @@ Its own folder holds a file a note, whose name is the noted path in base64; long
 
 import binascii
 import json
+import os
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,12 +56,12 @@ def begun(folder: Path) -> dict[str, float]:
 
 
 def _notes(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Each note: the path it is of, and its own."""
-    for file in folder.rglob("*"):
-        name = "".join(part.removeprefix("@") for part in file.relative_to(folder).parts)
-        try:
-            path = urlsafe_b64decode(name).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            continue
-        if file.is_file():
-            yield path, file
+    """Each note: the path it is of, and its own. A folder that vanishes meanwhile is passed over."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            file = Path(where, name)
+            encoded = "".join(part.removeprefix("@") for part in file.relative_to(folder).parts)
+            try:
+                yield urlsafe_b64decode(encoded).decode(), file
+            except (binascii.Error, UnicodeDecodeError):
+                continue

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +17,28 @@ import pytest
 HERE = Path(__file__).parent
 TINY = HERE.parents[0] / "workflow/tiny.yaml"
 FIGURE = "reports/tiny/figures/verdicts.png"
-PYTHON = "3.12"  # what the environment files ask for
+PYTHON = "python3.12"  # what the environment files ask for
 
 pytestmark = pytest.mark.long
+
+
+def candidates() -> Iterator[str]:
+    """Interpreters that may be there: the one named, the one on the path, and those of pyenv."""
+    yield from filter(None, (os.environ.get("CONDA_TEST_PYTHON"), shutil.which(PYTHON)))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    yield from map(str, pyenv.glob(f"versions/*/bin/{PYTHON}"))
+
+
+def runs(python: str) -> bool:
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory) -> dict[str, str]:
     """The environment variables under which `conda` is the stand-in, and no other Python's packages are found."""
-    uv = str(Path(sys.executable).with_name("uv"))
-    found = subprocess.run(
-        [uv, "python", "find", "--no-python-downloads", "--no-project", PYTHON], capture_output=True, text=True
-    )
-    if found.returncode:
-        pytest.skip(f"no Python {PYTHON} on this machine to make a package of")
-    python = found.stdout.strip()
+    python = next(filter(runs, candidates()), None)
+    if python is None:
+        pytest.skip(f"no {PYTHON} on this machine to make a package of; name one by CONDA_TEST_PYTHON")
     folder = tmp_path_factory.mktemp("conda")
     mirror = folder / "mirror"
     subprocess.run([sys.executable, HERE / "channel.py", mirror, python], check=True)
