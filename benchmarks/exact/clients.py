@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import fldrep
-from benchmarks.exact.cells import FIRST_SEED, Cell
+from benchmarks.exact.cells import TRAINED_SEED, Cell
 from fldrep.config.data import DataSettings
 from fldrep.config.datasets import facts_of
 from fldrep.config.defenses import defense_settings
@@ -70,9 +70,9 @@ def images_of(dataset: str) -> ImageSet:
 
 def trained(dataset: str, rounds: int, model: Model, networks: Path) -> dict[str, Tensor]:
     """The weights after FedAvg of 10 of 100 clients a round, kept in a folder as it takes minutes."""
-    kept = networks / f"{dataset}-lenet-{rounds}-of-{FIRST_SEED}.safetensors"
+    kept = networks / f"{dataset}-lenet-{rounds}-of-{TRAINED_SEED}.safetensors"
     if not kept.exists():
-        data, identity = images_of(dataset), (dataset, "lenet", "iid", FIRST_SEED)
+        data, identity = images_of(dataset), (dataset, "lenet", "iid", TRAINED_SEED)
         run = train(
             model,
             data,

@@ -117,7 +117,7 @@ def counterexamples(rows: pd.DataFrame) -> list[str]:
         share = share_interval(distance < own["bound"])
         lines.append(
             f"Theorem 1, {network}, behind masks: {estimate_text(share, kind='share')} of {share.n} images found lie "
-            f"nearer than the bound ||r - r'|| / ||df/dX||, whose median is {own['bound'].median():.2g} where that of ||X - X'|| is "
-            f"{distance.median():.2g}."
+            f"nearer than the bound ||r - r'|| / ||df/dX||, whose median is {own['bound'].median():.2g} where that of "
+            f"||X - X'|| is {distance.median():.2g}."
         )
     return lines
