@@ -40,4 +40,4 @@ def test_the_stored_outputs_are_of_these_cells(run):
 
 def kinds(cell) -> list[str]:
     """What a cell shows: text and pictures, in order."""
-    return [kind for one in cell.get("outputs", []) for kind in (one.get("data") or {one["output_type"]: ""})]
+    return [kind for one in cell.get("outputs", []) for kind in sorted(one.get("data") or [one["output_type"]])]
