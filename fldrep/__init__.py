@@ -13,6 +13,7 @@ _FACE = {
     "wrap": "fldrep.models.wrapping",
     "client_update": "fldrep.models.face",
     "defend": "fldrep.defenses.face",
+    "defended_model": "fldrep.defenses.face",
     "feature_scores": "fldrep.defenses.soteria.face",
     "column_mask": "fldrep.defenses.soteria.face",
     "reconstruct": "fldrep.attack.attacker",

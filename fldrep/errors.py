@@ -27,6 +27,19 @@ class AttackRefused(ConfigError):
         self.reasons = reasons
 
 
+def lacking(error: ModuleNotFoundError, package: str, extra: str) -> Exception:
+    """What to raise where a package of an extra cannot be imported; the error itself where another one is missing.
+
+    >>> lacking(ModuleNotFoundError(name="flwr"), "flwr", extra="flower")
+    ConfigError("flwr: not installed: expected FLDRep with its extra, such as by pip install -e '.[flower]'")
+    """
+    if (error.name or "").partition(".")[0] != package:
+        return error
+    return ConfigError(
+        f"{package}: not installed: expected FLDRep with its extra, such as by pip install -e '.[{extra}]'"
+    )
+
+
 def named(kind: str, name: str, registry):
     """The entry of a registry, or one honest error.
 

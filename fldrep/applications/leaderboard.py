@@ -20,18 +20,17 @@ from fldrep.analysis.leaderboard import COST, paired_costs
 from fldrep.atomic import atomic_write
 from fldrep.config.defenses import defense_settings
 from fldrep.config.documents import read_document
-from fldrep.config.reading import parse_config, read_config
+from fldrep.config.reading import parse_config
 from fldrep.config.whole import Config
 from fldrep.errors import ConfigError, DataError
 from fldrep.report.leaderboard import leaderboards
-from fldrep.tables.final import FINAL
-from fldrep.tables.table import Table
+from fldrep.report.results import Results, read_results
+from fldrep.storage.places import final_table
 from fldrep.tables.training import TRAINING
 
 UNDEFENDED = "none"
 
 Raw = dict[str, Any]  # a config as YAML has it
-Tables = Mapping[str, pd.DataFrame]  # the final tables by name
 
 
 def run_leaderboard(
@@ -47,16 +46,12 @@ def run_leaderboard(
     methods = added_by(plugins) if plugins else list(registry.built_in("defense"))
     trained = with_candidates(named_for(read_document(terms), plugins), methods)
     path = folder / f"{trained['name']}.yaml"
-
-    def table_of(name: str) -> Path:
-        return Path("results") / trained["name"] / "metrics" / f"{name}.parquet"
-
+    training = Path("results") / trained["name"] / final_table(TRAINING.name)
     _write(trained, path)
-    _run_workflow(cores, path, table_of(TRAINING.name))
-    _write(with_attacks(trained, read_document(terms), chosen(TRAINING.read(table_of(TRAINING.name)), trained)), path)
+    _run_workflow(cores, path, training)
+    _write(with_attacks(trained, read_document(terms), chosen(TRAINING.read(training), trained)), path)
     _run_workflow(cores, path)
-    made = {name: table.read(table_of(name)) for name, table in FINAL.items()}
-    return path, [*lines(*beside_published(read_config(path), made, published))]
+    return path, [*lines(*beside_published(read_results(str(path)), published))]
 
 
 def added_by(plugins: Iterable[Path]) -> list[str]:
@@ -136,30 +131,29 @@ def with_attacks(trained: Raw, terms: Raw, names: Mapping[str, str]) -> Raw:
     return {**trained, "attacks": attacks, "grid": [*trained["grid"], *entries]}
 
 
-def beside_published(config: Config, tables: Tables, published: Path) -> tuple[Tables, Config]:
-    """Tables of a run with the rows of other defenses on the published leaderboard, and the sections of all defenses.
+def beside_published(own: Results, folder: Path) -> tuple[Mapping[str, pd.DataFrame], Config]:
+    """Tables of a run with the rows of other defenses on the published leaderboard, and a config with all defenses.
 
     The rows are those of the run alone where nothing is published, or where it was published on other terms.
     """
-    if not (published / "config.yaml").is_file():
-        return tables, config
-    other = parse_config(read_document(published / "config.yaml"))
-    if any(getattr(other, key) != getattr(config, key) for key in ("seeds", "partitions", "models", "train")):
-        return tables, config
-    both = {name: pd.concat([_others(table, published, config), tables[name]]) for name, table in FINAL.items()}
-    return both, config.model_copy(update={"defenses": {**other.defenses, **config.defenses}})
+    if not folder.is_dir():
+        return own.tables, own.config
+    other = read_results(str(folder))
+    if any(
+        getattr(other.config, key) != getattr(own.config, key) for key in ("seeds", "partitions", "models", "train")
+    ):
+        return own.tables, own.config
+    both = {name: pd.concat([_others(other.tables[name], own.config), rows]) for name, rows in own.tables.items()}
+    defenses = {**other.config.defenses, **own.config.defenses}
+    return both, own.config.model_copy(update={"defenses": defenses})
 
 
-def _others(table: Table, folder: Path, config: Config) -> pd.DataFrame:
-    """The published rows of a table but for those of the config's defenses."""
-    path = table.file_in(folder)
-    if not path.is_file():
-        return pd.DataFrame()
-    rows = table.read(path, older=True)
+def _others(rows: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The rows of the defenses that a config does not have."""
     return rows[~rows["defense"].isin(list(config.defenses))] if "defense" in rows else rows.iloc[:0]
 
 
-def lines(tables: Tables, config: Config) -> Iterator[str]:
+def lines(tables: Mapping[str, pd.DataFrame], config: Config) -> Iterator[str]:
     """The leaderboard for a terminal."""
     for board in leaderboards(tables, config.model_dump(mode="json")):
         yield board.title

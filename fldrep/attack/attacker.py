@@ -9,6 +9,7 @@ from fldrep.arguments import check_keywords, check_one_of, check_seed, check_tex
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
+from fldrep.attack.surrogate import Surrogate
 from fldrep.config.attacks import AttackSettings, attack_settings, way_of
 from fldrep.config.needs import lacks
 from fldrep.errors import AttackRefused
@@ -51,6 +52,7 @@ def reconstruct(
     shape: tuple[int, int, int] | None = None,
     batch: int | None = None,
     local: LocalSteps | None = None,
+    surrogate: Surrogate | None = None,
     problems_at_once: int | str = 64,
     progress: Callable | None = None,
     compile: str = "auto",
@@ -65,8 +67,9 @@ def reconstruct(
     normalisation: a data set's name, `none` or constants, those that fit the channels if not given; label_strategy:
     `known`, `inferred` or `optimised`, the attack's if not given; defended: what is known to be pruned (`none`, `head`,
     `all`) where the update does not say; shape: (C, H, W) where the model does not say; batch: images an update where
-    labels do not tell; local: what a client did, if more than one step; problems_at_once (targets x restarts), progress
-    and compile as in `engine.Work`; settings: any other key of the config's section.
+    labels do not tell; local: what a client did, if more than one step; surrogate: the attacker's own images, and what
+    clients would send of them; problems_at_once (targets x restarts), progress and compile as in `engine.Work`;
+    settings: any other key of the config's section.
     Initial points depend on seed, target and restart alone.
     Errors: `UnknownName`, `ConfigError` and `AttackRefused`, each naming the argument.
     """
@@ -90,6 +93,7 @@ def reconstruct(
         batch=batch,
         local=check_local(local),
         distorted=getattr(shared, "distorted", None),
+        surrogate=surrogate,
     )
     if problems_at_once != "auto":
         check_whole("problems_at_once", problems_at_once, 1)

@@ -9,6 +9,7 @@ away, nor of networks whose gradients jump, where a small residual tells nothing
 import torch
 from torch import Tensor
 
+from fldrep.attack.gram import gram
 from fldrep.attack.least_squares import LeastSquares
 
 NEAR = 64  # in units of what rounding explains: from where a last step is tried
@@ -30,7 +31,7 @@ def settled(system: LeastSquares, problem: int, point: Tensor) -> tuple[Tensor, 
     values, jacobian = system.jacobian(problem, point)
     if jacobian.shape[0] < jacobian.shape[1]:
         return point, False
-    normal = jacobian.mT @ jacobian
+    normal = gram(jacobian)
     moved = system.boxed(point[None] - _solved(normal, jacobian.mT @ values)[None])
     found = one.values(moved).norm()
     if found < left:

@@ -122,6 +122,7 @@ class ProblemSet:
             compile=self.compile,
             residuals=residuals,
             observation=self.observation.some(targets),
+            fixed_soft=None if self.observation.soft is None else self.observation.soft[targets].to(images),
         )
 
 

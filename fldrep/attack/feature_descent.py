@@ -16,6 +16,7 @@ from fldrep.attack.adam import adam_change, adam_rates, cosine_schedule
 from fldrep.models.normalisation import Normalisation
 from fldrep.models.spectrum import NATURAL, Spectrum
 
+TUNED_ON = {"cifar10": (range(5000, 5024),)}  # test images that these constants were found on
 STEPS = 300
 LR = 0.4  # in units of what natural images have in each coefficient
 BETAS = (0.9, 0.99)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fldrep.attack.gram import gram
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.problem import freeze
 
@@ -54,7 +55,7 @@ def dense_step(system: LeastSquares, state: State, box: bool) -> State:
 def _dense_step_of_one(system: LeastSquares, state: State, problem: int, box: bool) -> None:
     point, norm, damping = state.points[problem], state.norm[problem], state.damping[problem]
     values, jacobian = system.jacobian(problem, point)
-    normal, slope, one = jacobian.mT @ jacobian, jacobian.mT @ values, system.copies(problem, 1)
+    normal, slope, one = gram(jacobian), jacobian.mT @ values, system.copies(problem, 1)
     size = normal.diagonal()
     scale = size.clamp_min(size[: system.pixels].mean())
     for _ in range(TRIES):

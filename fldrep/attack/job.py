@@ -6,23 +6,27 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from fldrep.attack.active import sent_network
 from fldrep.attack.attempt import attempt
 from fldrep.attack.engine import Work
 from fldrep.attack.observation import Observation, public_zeros
 from fldrep.attack.reconstruction import Reconstruction
 from fldrep.attack.resume import Checkpointer
+from fldrep.attack.surrogate import Surrogate
 from fldrep.config.jobs import AttackJob
+from fldrep.defenses.networks import trained
 from fldrep.defenses.rates import rates_of_update
-from fldrep.defenses.sent import Batches, sent_updates
+from fldrep.defenses.sent import Batches, sending, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
-from fldrep.models.checkpoint import model_at, read_memory
+from fldrep.machine.progress import log_lines
+from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps, Update
 from fldrep.seeds import generator
-from fldrep.storage.imageset import ImageSet
+from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Block, Run
 from fldrep.storage.targets import Target
 from fldrep.storage.tensors import write_tensors
@@ -51,13 +55,15 @@ def attack_block(
     imageset = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
-        model = model_at(where.run, where.round, job.model, imageset, checkpoints).to(device)
+        model = trained(where.run, where.round, job.model, job.defense, imageset, checkpoints).to(device)
+        model = sent_network(job.attack, model, _public_images(imageset, batches.normalisation)).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         repeats = job.attack.repeats or 1
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)
         key = batches.key(where, job, code, model)
         checkpointer = Checkpointer(attack_runs.with_name(f"{attack_runs.stem}.resume.safetensors"), key)
-        (found, refused), seconds = _timed(_observation(where, job, model, update, batches), job, checkpointer)
+        observation = _observation(where, job, model, update, batches, imageset)
+        (found, refused), seconds = _timed(observation, job, checkpointer)
         rates = effective_rates_of(update, model, batches.inputs, job)
         rows = _rows(where, job, batches.targets, found, refused, rates, seconds, device_words(device), code)
     ATTACK_RUNS.write(rows, attack_runs)
@@ -66,7 +72,9 @@ def attack_block(
     checkpointer.remove()
 
 
-def _observation(where: Block, job: AttackJob, model: Model, update: Update, batches: Batches) -> Observation:
+def _observation(
+    where: Block, job: AttackJob, model: Model, update: Update, batches: Batches, imageset: ImageSet
+) -> Observation:
     """What the server sees of a block, and knows besides."""
     return Observation(
         model=model,
@@ -79,12 +87,26 @@ def _observation(where: Block, job: AttackJob, model: Model, update: Update, bat
         batch=job.update.images if job.update.images > 1 else None,
         local=LocalSteps.of(job.update),
         distorted=update.distorted,
+        surrogate=_surrogate(where.run, job, model, batches, imageset),
     )
+
+
+def _surrogate(run: Run, job: AttackJob, model: Model, batches: Batches, imageset: ImageSet) -> Surrogate:
+    """What the server has besides: its own images, and their labels."""
+    images = _public_images(imageset, batches.normalisation)
+    drawn = generator("surrogate", run.dataset, run.model, run.defense, run.seed)
+    send = sending(model, job.defense, job.update, batches.normalisation, drawn)
+    return Surrogate(images, imageset.test_labels[-len(images) :], send)
+
+
+def _public_images(imageset: ImageSet, normalisation: Normalisation) -> Tensor:
+    """The second half of the test images: a server's own, of which no client holds any."""
+    return normalisation.to_input(as_pixels(imageset.test_images[len(imageset.test_images) // 2 :]))
 
 
 def _timed(observation: Observation, job: AttackJob, checkpointer: Checkpointer) -> tuple[tuple, float]:
     """What the attack found and why not, if so, and the seconds it took, before and after a kill."""
-    work = Work(job.engine.problems_at_once, progress=tqdm, checkpointer=checkpointer)
+    work = Work(job.engine.problems_at_once, progress=log_lines, checkpointer=checkpointer)
     start = time.perf_counter()
     found = attempt(observation, job.attack, work)
     return found, checkpointer.seconds_before + time.perf_counter() - start

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fldrep.attack.gram import gram
 from fldrep.derivatives.composition import Chain
 from fldrep.derivatives.layer import Layer, NoRule
 from fldrep.derivatives.layers.convolution import Convolution
@@ -34,9 +35,6 @@ ZERO = 2e-6  # of the largest entry behind a ReLU: what float32 updates give for
 REFINED = 2  # corrections of a solution by its own residual: normal equations square the condition number
 
 
-Solve = Callable[[Model, tuple[int, ...], Layer | None], Tensor]
-
-
 @dataclass(frozen=True)
 class Part:
     """A layer of a chain, the shape of its input, and the names of its parameters by what it calls them."""
@@ -44,6 +42,9 @@ class Part:
     layer: Layer
     shape: tuple[int, ...]
     names: dict[str, str]
+
+
+Solve = Callable[[Model, Sequence[Part], tuple[int, ...]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ def convolution_input(module: nn.Conv2d, shape: tuple[int, ...], known: Known, g
     forward = forward * known.weights.flatten()[:, None]
     bias = 0 if module.bias is None else module.bias[:, None, None]
     made = (known.weights * (known.values - bias)).flatten()
-    normal = forward.T @ forward
-    own = shared.T @ shared
+    normal = gram(forward)
+    own = gram(shared)
     for first in range(0, channels * places, places):
         normal[first : first + places, first : first + places] += own
     factor, failed = torch.linalg.cholesky_ex(normal)
@@ -194,7 +195,7 @@ def at_last_layer(parts: Sequence[Part], model: Model, update: Mapping[str, Tens
     """What is known in front of the last layer with weights, without the head's weight gradient; and its place.
 
     A linear layer's own gradients give its input as the head's would. A convolution's is solved for: `solve(tail,
-    shape, behind)` finds the input of a network that begins there, of this shape, and comes from the layer `behind`.
+    front, shape)` finds the input of a network that begins there, of this shape, which comes out of the parts `front`.
     Errors: `NoRule` where there is no such layer, or a linear one without a bias.
     """
     weighted = [place for place, part in enumerate(parts) if isinstance(part.layer, Convolution | Linear)]
@@ -208,7 +209,7 @@ def at_last_layer(parts: Sequence[Part], model: Model, update: Mapping[str, Tens
         known = Known(*[update[part.names["bias"]]] * 3)
         return first, _below_one(part, known, {"weight": update[part.names["weight"]]})
     rest = nn.Sequential(*(one.layer.module for one in parts[first:]))
-    values = solve(Model(rest, model.head), part.shape, parts[first - 1].layer if first else None)
+    values = solve(Model(rest, model.head), parts[:first], part.shape)
     _, back = torch.func.vjp(lambda a: rest(a[None])[0], values)
     return first, Known(values, back(model.head.weight.T @ update[HEAD_BIAS])[0], torch.ones_like(values))
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fldrep.attack.surrogate import Surrogate
 from fldrep.attack.way_down import way_down
 from fldrep.config.needs import Public, Sent
 from fldrep.derivatives.layer import NoRule
@@ -26,7 +27,9 @@ class Observation:
     `update` {parameter: (N, *shape)}; `labels` (N,), (N, B) or None; `shape` (C, H, W) of an image; `draw(target,
     restart)`: the CPU generator of an initial point; `zeros`: where the defense is known to leave zeros (`none`, `head`
     or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
-    one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known).
+    one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known); `soft`
+    (N, B, classes): the labels as they stand in the loss, where these are none of the classes; `surrogate`: the
+    attacker's own images.
     """
 
     model: Model
@@ -39,6 +42,8 @@ class Observation:
     batch: int | None = None
     local: LocalSteps | None = None
     distorted: bool | None = None
+    soft: Tensor | None = None
+    surrogate: Surrogate | None = None
 
     @property
     def device(self) -> torch.device:
@@ -60,7 +65,7 @@ class Observation:
         """What is known of an update."""
         images = self.images or 1
         steps = None if self.local is None else len(self.local.batches(images))
-        return Sent(images, steps, HEAD_BIAS in self.update)
+        return Sent(images, steps, HEAD_BIAS in self.update, self.surrogate is not None)
 
     @property
     def structure(self) -> "Seen":
@@ -73,6 +78,7 @@ class Observation:
             self,
             update={name: value[targets] for name, value in self.update.items()},
             labels=None if self.labels is None else self.labels[targets],
+            soft=None if self.soft is None else self.soft[targets],
             draw=lambda target, restart: self.draw(targets[target], restart),
         )
 
@@ -131,6 +137,26 @@ class Seen:
         except NoRule as reason:
             return str(reason)
         return ""
+
+    @property
+    def inner_linear(self) -> bool:
+        """Whether there is a linear layer with a bias in front of the last."""
+        return lowest_linear(self.model) is not None
+
+
+def lowest_linear(model: Model) -> tuple[int, nn.Linear] | None:
+    """The first linear layer with a bias among the layers of the body, and its place; None where there is none.
+
+    Only layers of one vector an image count, in a body that is a chain of layers.
+    """
+    if not isinstance(model.body, nn.Sequential):
+        return None
+    flat = False
+    for place, layer in enumerate(model.body):
+        flat = flat or isinstance(layer, nn.Flatten)
+        if flat and isinstance(layer, nn.Linear) and layer.bias is not None:
+            return place, layer
+    return None
 
 
 def initial_point(generator: torch.Generator, *shapes: tuple[int, ...]) -> list[Tensor]:

@@ -28,8 +28,8 @@ class Problems:
     noise; an optimiser that moves an image in coordinates of its own takes them as those. `labels` is (P, B), or None
     where the soft label is to be found. `compile` may compile a function of tensors that is called at each step.
     `residuals`, for optimisers that say `least_squares=True`, are those whose squares sum up to the distance.
-    `observation` is that of these problems' updates, for optimisers that take the network apart. All on
-    the model's device and in its dtype.
+    `observation` is that of these problems' updates, for optimisers that take the network apart. `fixed_soft`
+    (P, B, classes): soft labels that are known as such. All on the model's device and in its dtype.
     """
 
     match: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -41,10 +41,13 @@ class Problems:
     compile: Callable[[Callable], Callable]
     residuals: Residuals | None = None
     observation: Observation | None = None
+    fixed_soft: Tensor | None = None
 
     @property
     def soft_labels(self) -> Tensor:
         """The fixed labels as probabilities, (P, B, classes)."""
+        if self.fixed_soft is not None:
+            return self.fixed_soft
         return torch.nn.functional.one_hot(self.labels, self.logits.shape[-1]).to(self.images.dtype)
 
     def regularised(self, images: Tensor, value: Tensor, grad_images: Tensor) -> tuple[Tensor, Tensor]:

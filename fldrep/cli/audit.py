@@ -16,7 +16,9 @@ def audit_command(
     model: Annotated[str, typer.Option(help="FILE.py:FUNCTION that gives the network; it is run as code")],
     shape: Annotated[str, typer.Option(help="of an image, channels x height x width, such as 3x32x32")],
     out: Annotated[Path, typer.Option(help="folder for result.json, audit.html and the pictures")],
-    update: Annotated[Path | None, typer.Argument(help="a gradient a parameter: .safetensors or .npz")] = None,
+    update: Annotated[
+        Path | None, typer.Argument(help="a gradient a parameter, .safetensors or .npz; or a record")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="the weights that the client began from")] = None,
     before: Annotated[
         Path | None, typer.Option(help="in place of an update: the weights as the client got them")
@@ -46,20 +48,20 @@ def audit_command(
 
     from fldrep.applications.audit import files
     from fldrep.applications.audit.face import audit
+    from fldrep.applications.audit.record import is_record
     from fldrep.applications.audit.verdict import IS_RECOVERED
 
-    tensors = {name: None if path is None else files.read_update(path) for name, path in given.items()}
+    alone = weights is before is after is None and not (update and is_record(update))
+    network = files.network_from(model, own_weights=alone)
+    said = {"lr": lr, "images": images, "epochs": epochs, "batch_size": batch_size}
+    told = files.read_given(given, network) | {name: value for name, value in said.items() if value is not None}
     found = audit(
-        files.network_from(model, own_weights=weights is before is after is None),
-        **tensors,
+        network,
+        **told,
         labels=labels,
         shape=shape,
         budget=budget,
-        lr=lr,
-        images=images,
         clients=clients,
-        epochs=epochs,
-        batch_size=batch_size,
         originals=None if originals is None else files.read_images(originals),
         normalisation=None if normalisation is None else constants_of(normalisation),
         seed=seed,

@@ -6,6 +6,8 @@ import sys
 import typer
 
 from fldrep.cli.audit import audit_command
+from fldrep.cli.crate import crate_command
+from fldrep.cli.diff import diff_command
 from fldrep.cli.estimate import estimate_command
 from fldrep.cli.leaderboard import leaderboard_command
 from fldrep.cli.map import map_command
@@ -14,6 +16,7 @@ from fldrep.cli.photo import photo_command
 from fldrep.cli.publish import publish_command
 from fldrep.cli.run import run_command
 from fldrep.cli.schema import schema_command
+from fldrep.cli.status import status_command
 from fldrep.errors import FLDRepError
 
 app = typer.Typer(
@@ -26,8 +29,11 @@ app.command("photo")(photo_command)
 app.command("audit")(audit_command)
 app.command("estimate")(estimate_command)
 app.command("leaderboard")(leaderboard_command)
+app.command("status")(status_command)
 app.command("schema")(schema_command)
 app.command("publish")(publish_command)
+app.command("diff")(diff_command)
+app.command("crate")(crate_command)
 app.command("map")(map_command)
 app.command("paper")(paper_command)
 # What stands behind the name of a job is the job's own, `--help` included.

@@ -18,6 +18,7 @@ from fldrep import registry
 from fldrep.config.entries import Told
 from fldrep.config.needs import NEEDS
 from fldrep.config.parts import (
+    NEEDS_BELOW_LINEAR,
     NEEDS_OF_COMPARED,
     NEEDS_THROUGH_MASK,
     are_told,
@@ -65,6 +66,11 @@ class AttackSettings(Section):
         None, "weight of the distance between representations, 1 if not given (compares: representation)", ge=0
     )
     through_mask: bool = option(False, "whether the trial image is pruned as the client's was, by the public mask")
+    below_linear: bool | None = option(
+        None,
+        "whether only what lies below the lowest linear layer with a bias is attacked, whose gradient tells what it was"
+        " given and what came back to it",
+    )
     members: dict[Name, dict[str, Any]] | None = option(
         None, "an ensemble: attacks of which the nearest result is kept; names of presets, or sections by name"
     )
@@ -81,6 +87,8 @@ class AttackSettings(Section):
             self._require_squares()
         if self.through_mask and (self.compares != "surviving" or self.members):
             raise ValueError("through_mask: True: expected compares: surviving, and no members")
+        if self.below_linear and (self.compares != "all" or self.members or self.labels == "optimised"):
+            raise ValueError("below_linear: True: expected compares: all, labels known or inferred, and no members")
         return self
 
     def _require_squares(self) -> None:
@@ -101,7 +109,7 @@ class AttackSettings(Section):
 
 KINDS = ("objective", "optimiser")  # parts that every attack names, entries of the registry
 # What makes an attack the one it is: a preset fixes it.
-FIXED = ("objective", "compares", "optimiser", "through_mask", "members", "variant_of", "needs")
+FIXED = ("objective", "compares", "optimiser", "through_mask", "below_linear", "members", "variant_of", "needs")
 # What an ensemble says for all its members; `iterations` only for those that descend.
 OF_ALL = ("labels", "iterations", "restarts", "repeats")
 
@@ -185,6 +193,8 @@ def way_of(settings: AttackSettings) -> str:
     """The module whose function `run` carries an attack out."""
     if settings.members:
         return "fldrep.attack.ensemble"
+    if settings.below_linear:
+        return "fldrep.attack.below_linear"
     return "fldrep.attack.pruned" if settings.through_mask else "fldrep.attack.engine"
 
 
@@ -201,7 +211,12 @@ def parts_of(settings: AttackSettings) -> list[tuple[str, str]]:
 
 
 def _needs_of(settings: AttackSettings) -> list[str]:
-    """What the parts of an attack ask for. An ensemble asks for nothing: a member that is refused is left out."""
+    """What the parts of an attack ask for. An ensemble asks for nothing: a member that is refused is left out.
+
+    What an attack below a linear layer asks for besides, it asks of the part of the network that it attacks.
+    """
+    if settings.below_linear:
+        return NEEDS_BELOW_LINEAR
     found = NEEDS_THROUGH_MASK if settings.through_mask else NEEDS_OF_COMPARED[settings.compares]
     found = [*found, *(need for one in parts_of(settings) for need in registry.entry(*one).words.get("needs", []))]
     return list(dict.fromkeys(found if settings.repeats is None else [*found, "noise"]))

@@ -11,6 +11,7 @@ from fldrep.config.datasets import facts_of
 from fldrep.config.grid import GridEntry
 from fldrep.config.needs import Public, Sent, Structure, lacks
 from fldrep.config.presets import ATTACK_PRESETS
+from fldrep.config.threat import threat_of
 from fldrep.config.updates import UpdateSettings
 
 if TYPE_CHECKING:
@@ -90,12 +91,15 @@ def _check_attacks(config: Config, entry: GridEntry, where: str) -> None:
 
 
 def check_names(config: Config) -> None:
-    """Refuse an attack of one's own that is called like a preset, and variants of what is neither."""
+    """Refuse an attack of one's own that is called like a preset, variants of what is neither, and parts of an attack
+    that say to know what there is no word for.
+    """
     own = {name for name, attack in config.attacks.items() if attack.preset is None}
     for name in sorted(own & ATTACK_PRESETS.keys()):
         raise ValueError(f"attacks.{name}: an attack without preset may not be called like the preset {name!r}")
     known = {*ATTACK_PRESETS, *own}
     for name, attack in config.attacks.items():
+        threat_of(attack)
         for one in attack.variant_of:
             if one not in known:
                 listed = ", ".join(sorted(known))

@@ -1,4 +1,5 @@
-"""The config explained: its JSON schema (workflow/schemas) and its tables (config/README.md), from the settings."""
+"""The config explained, from the settings: its JSON schema (workflow/schemas), its tables (config/README.md), and
+whom its attacks assume (docs/attacks.md)."""
 
 import json
 from collections.abc import Iterator
@@ -6,9 +7,11 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from fldrep.config.attacks import attack_settings
 from fldrep.config.entries import OneOf
 from fldrep.config.presets import ATTACK_PRESETS, ATTACK_SOURCES
 from fldrep.config.section import Section
+from fldrep.config.threat import KNOWLEDGE, SERVERS, threat_of
 from fldrep.config.whole import Config
 from fldrep.registry import entries
 
@@ -30,10 +33,26 @@ def config_tables() -> str:
 def _presets() -> str:
     """The built-in attacks, a row each."""
     columns = ["preset", "objective", "compares", "optimiser", "iterations", "strengthens", "source"]
-    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     told = "What `preset` of an attack may name, and what it is made of."
     rows = [_preset(name, one) for name, one in ATTACK_PRESETS.items()]
-    return "\n".join(["## Attack presets", "", told, "", *head, *rows, ""])
+    return "\n".join(["## Attack presets", "", told, "", *_head(*columns), *rows, ""])
+
+
+def attackers_table() -> str:
+    """Whom the built-in attacks assume, and what the words mean, as Markdown: docs/attacks.md has it."""
+    meanings = [f"| `{word}` | {meaning} |" for word, meaning in (SERVERS | KNOWLEDGE).items()]
+    rows = [_attacker(name) for name in ATTACK_PRESETS]
+    tables = [*_head("word", "meaning"), *meanings, "", *_head("preset", "server", "knows besides the update"), *rows]
+    return "\n".join(tables)
+
+
+def _attacker(preset: str) -> str:
+    one = threat_of(attack_settings(preset))
+    return f"| `{preset}` | {one.server} | {one.told} |"
+
+
+def _head(*columns: str) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
 
 
 def _preset(name: str, one: dict[str, Any]) -> str:

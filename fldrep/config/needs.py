@@ -39,11 +39,15 @@ class Public:
 
 @dataclass(frozen=True)
 class Sent:
-    """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors."""
+    """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors.
+
+    `public_images`: whether the attacker holds images of the same kind; None where that is not known.
+    """
 
     images: int = 1
     local_steps: int | None = None
     head_bias: bool = True
+    public_images: bool | None = None
 
     @classmethod
     def of(cls, update: UpdateSettings) -> "Sent":
@@ -55,11 +59,13 @@ class Sent:
 class Structure:
     """What is known of a network, None where it is not.
 
-    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell.
+    `kinks`: layers where its gradient jumps, empty for none; `one_way`: layers whose input their output does not tell;
+    `inner_linear`: whether it has a linear layer with a bias in front of the last.
     """
 
     kinks: str | None = None
     one_way: str | None = None
+    inner_linear: bool | None = None
 
     @classmethod
     def of(cls, model: ModelSettings) -> "Structure":
@@ -107,6 +113,11 @@ NEEDS: dict[str, Need] = {
     "head-bias": Need(
         "update", "the gradient of head.bias", lambda it, sent, net: _unless(sent.head_bias, "has no head.bias")
     ),
+    "public-images": Need(
+        "update",
+        "images of the same kind",
+        lambda it, sent, net: _unless(sent.public_images, "comes with none; give a surrogate"),
+    ),
     "exact": Need(
         "defense",
         "entries as they were computed",
@@ -121,6 +132,11 @@ NEEDS: dict[str, Need] = {
         "model",
         "a chain of layers that can be inverted",
         lambda it, sent, net: f"has {net.one_way}" if net.one_way else None,
+    ),
+    "inner-linear": Need(
+        "model",
+        "a linear layer with a bias in front of the last",
+        lambda it, sent, net: _unless(net.inner_linear, "has none"),
     ),
     "smooth": Need(
         "model",

@@ -13,7 +13,14 @@ NEEDS_OF_COMPARED: dict[str, list[str]] = {
     "without-head": ["head-mask"],
     "representation": ["one-image", "one-step", "head-bias"],
 }
+KNOWN_OF_COMPARED: dict[str, list[str]] = {
+    "all": [],
+    "surviving": ["mask"],
+    "without-head": ["mask"],
+    "representation": ["mask"],
+}
 NEEDS_THROUGH_MASK = ["head-mask", "pruned-representation", "one-step"]
+NEEDS_BELOW_LINEAR = ["one-image", "one-step", "inner-linear", "whole-body", "exact"]
 
 
 def are_told(optimiser: str, objective: str) -> bool:
@@ -28,8 +35,9 @@ def words(kind: str, name: str) -> Mapping[str, Any]:
     often a step may evaluate the gradient, else once; `least_squares=True`: it takes residuals, so the objective must
     say `squares=True`: it is a sum of weighted squared differences, weighted by what the observed gradient alone tells;
     `float64=True`: it computes in float64, whatever the network's dtype; `whole=True`: its steps do not tell what it
-    costs, so an estimate measures a whole attack. Any part may say `needs=[...]`, words of
-    `needs.NEEDS`.
+    costs, so an estimate measures a whole attack; `server="active"`: the server changes the network that it sends. Any
+    part may say `needs=[...]`, words of `needs.NEEDS`, and `knows=[...]`, words of `threat.KNOWLEDGE`: what an attacker
+    with it knows besides the update.
     """
     return registry.entry(kind, name).words
 

@@ -36,7 +36,7 @@ class Censor(Defense):
 
     distorts = True
     order, colour, marker, line = 70, "#ca9161", "8", "-."
-    strengths = ({"trials": 2}, {"trials": 5})
+    strengths = ({}, {"trials": 5})
 
     @property
     def adaptive(self) -> dict[str, Any]:

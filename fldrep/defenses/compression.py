@@ -30,7 +30,7 @@ class Compression(Defense):
 
     zeros = "all"
     order, colour, marker, line = 20, "#de8f05", "s", "--"
-    strengths = ({"rate": 0.4}, {"rate": 0.8}, {"rate": 0.95})
+    strengths = ({"rate": 0.4}, {"rate": 0.6}, {"rate": 0.8})
 
     @property
     def adaptive(self) -> dict[str, Any]:

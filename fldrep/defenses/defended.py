@@ -30,7 +30,7 @@ def defended_update(defense: Defense, client: Client, local: LocalSteps | None =
     if local is None:
         return defended_gradient(defense, client, client_update(client.model, client.images[None], client.labels[None]))
     client = _with_memory(defense, client)
-    if not _acts_on_steps(defense):
+    if not acts_on_steps(defense):
         return _sent(defense, client, client_update(client.model, client.images[None], client.labels[None], local))
     return _sent(defense, client, {name: value[None] for name, value in _sum_of_steps(defense, client, local).items()})
 
@@ -38,10 +38,23 @@ def defended_update(defense: Defense, client: Client, local: LocalSteps | None =
 def defended_gradient(defense: Defense, client: Client, plain: Mapping[str, Tensor]) -> Update:
     """What a client sends of its plain gradient {name: (1, *shape)}, computed anew only where hooks change it."""
     client = _with_memory(defense, client)
-    if _acts_on_steps(defense):
-        place = _prepared(defense, client.model)
-        plain = {name: value[None] for name, value in _step(defense, replace(client, model=place), plain).items()}
+    if acts_on_steps(defense):
+        plain = {name: value[None] for name, value in defended_step(defense, client, plain).items()}
     return _sent(defense, client, dict(plain))
+
+
+def defended_step(defense: Defense, client: Client, plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The gradient of one step, {name: its shape}, of the plain one {name: (1, *shape)}.
+
+    Computed anew, in a copy of the model, only where hooks change it. Args: client: with the model at the weights that
+    the step starts from, and the step's images (B, C, H, W) and labels (B,).
+    """
+    return _step(defense, replace(client, model=_prepared(defense, client.model)), plain)
+
+
+def acts_on_steps(defense: Defense) -> bool:
+    """Whether a defense does something at each local step, so that it cannot be laid on a finished update."""
+    return any(overrides(defense, hook) for hook in ("on_model", "on_batch", "on_step"))
 
 
 def _with_memory(defense: Defense, client: Client) -> Client:
@@ -49,10 +62,6 @@ def _with_memory(defense: Defense, client: Client) -> Client:
     if client.memory or not overrides(defense, "memory"):
         return replace(client, memory={name: value.clone() for name, value in client.memory.items()})
     return replace(client, memory=memory_of(defense, client))
-
-
-def _acts_on_steps(defense: Defense) -> bool:
-    return any(overrides(defense, hook) for hook in ("on_model", "on_batch", "on_step"))
 
 
 def _prepared(defense: Defense, model: Model | None) -> Model | None:

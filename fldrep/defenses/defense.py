@@ -10,7 +10,7 @@ from fldrep.config.section import Section
 from fldrep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from fldrep.defenses.client import Client
     from fldrep.models.model import Model
@@ -89,6 +89,10 @@ class Defense:
     def changes_gradient(self) -> bool:
         """Whether `on_model` or `on_batch` change the gradient itself, so that a plain one cannot be used."""
         return any(overrides(self, hook) for hook in ("on_model", "on_batch"))
+
+    def on_network(self, model: Model, generator: Generator) -> Model:
+        """The network that server and clients use in a run, where the defense adds layers; `generator` draws them."""
+        return model
 
     def on_model(self, model: Model) -> None:
         """Prepare the copy of the network that clients compute in, such as by hooks on its modules."""

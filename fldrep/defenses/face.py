@@ -1,5 +1,6 @@
-"""`fldrep.defend`: a client's defense from Python."""
+"""`fldrep.defend` and `fldrep.defended_model`: a client's defense from Python."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ from fldrep.arguments import check_keywords, check_seed, check_text, check_updat
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_gradient, defense_of
+from fldrep.defenses.networks import network_under
 from fldrep.models.face import clients_of, constants_for, steady, with_inner_names, with_own_names
+from fldrep.models.model import Model
 from fldrep.models.normalisation import BY_CHANNELS, Normalisation
 from fldrep.models.updates import Update
 from fldrep.seeds import generator
@@ -49,7 +52,7 @@ def defend(
     clients = len(next(iter(update.values())))
     if images is not None and len(images) != clients:
         refuse("images", tuple(images.shape), f"one for each of the {clients} updates")
-    constants = _constants(images, normalisation)
+    constants = constants_fitting(images, normalisation)
     drawn, sent = generator("noise", method, check_seed(seed)), []
     for number in range(clients):
         own = [None if values is None else values[number] for values in (images, labels)]
@@ -61,8 +64,21 @@ def defend(
     return whole if taken is None else with_own_names(taken, whole)
 
 
-def _constants(images: Tensor | None, asked: str | Normalisation | None) -> Normalisation | None:
-    """Those asked for, or those that fit the channels, where some do."""
+def defended_model(
+    model: nn.Module, method: str, *, shape: tuple[int, int, int] | None = None, seed: int = 0, **settings: Any
+) -> Model:
+    """The network that is trained under a defense: a copy of the one given, with the layers that the defense adds.
+
+    Args: as for `defend`; shape (C, H, W) where the model does not say it; seed: of the weights of what is added.
+    Errors: as for `defend`.
+    """
+    defense = defense_of(defense_settings(check_text("method", method), **settings))
+    taken = copy.deepcopy(steady(model, shape))
+    return network_under(defense, taken, generator("defense's network", method, check_seed(seed)))
+
+
+def constants_fitting(images: Tensor | None, asked: str | Normalisation | None) -> Normalisation | None:
+    """The constants asked for, or those that fit the channels of images (..., C, H, W), where some do."""
     if images is None or (asked is None and images.shape[-3] not in BY_CHANNELS):
         return None
     return constants_for(images.shape[-3], asked)

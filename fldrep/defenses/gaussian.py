@@ -18,7 +18,7 @@ class Gaussian(Noise):
 
     noise = "gaussian"
     order, colour, marker, line = 30, "#029e73", "D", "-."
-    strengths = ({"std": 0.01}, {"std": 0.03}, {"std": 0.1})
+    strengths = ({"std": 0.1}, {"std": 0.3}, {"std": 1.0})
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Standard normal draws."""

@@ -50,7 +50,7 @@ class GradDefense(Defense):
 
     distorts = True
     order, colour, marker, line = 72, "#ca9161", "h", "-."
-    strengths = ({"scale": 0.01}, {"scale": 0.1})
+    strengths = ({"scale": 0.1}, {"scale": 1.0})
 
     def on_update(self, update: dict[str, Tensor], client: Client) -> dict[str, Tensor]:
         """Each update with noise on the slices drawn for it."""

@@ -19,7 +19,7 @@ class Laplace(Noise):
 
     noise = "laplace"
     order, colour, marker, line = 40, "#cc78bc", "v", ":"
-    strengths = ({"std": 0.01}, {"std": 0.03}, {"std": 0.1})
+    strengths = ({"std": 0.1}, {"std": 0.3}, {"std": 1.0})
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Differences of two exponentials of scale 1 / sqrt(2)."""

@@ -35,7 +35,7 @@ class QSGD(Defense):
 
     distorts = True
     order, colour, marker, line = 60, "#56b4e9", "<", "--"
-    strengths = ({"levels": 64}, {"levels": 16}, {"levels": 4})
+    strengths = ({"levels": 16}, {"levels": 4}, {"levels": 1})
 
     @property
     def adaptive(self) -> dict[str, Any]:

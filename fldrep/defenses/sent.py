@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from fldrep.config.models import ModelSettings
 from fldrep.config.section import Section
 from fldrep.config.updates import UpdateSettings
 from fldrep.defenses.client import Client
-from fldrep.defenses.defended import defended_update, defense_of
+from fldrep.defenses.defended import defended_gradient, defended_update, defense_of
 from fldrep.models.checkpoint import input_of
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
-from fldrep.models.updates import LocalSteps, Update, as_batches
+from fldrep.models.updates import LocalSteps, Update, as_batches, client_update
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Identity, Run
@@ -107,3 +108,29 @@ def sent_updates(
         rounds = [defended_update(defense, client, local) for _ in range(repeats)]
         sent.append({name: sum(one[name] for one in rounds) / repeats for name in rounds[0]})
     return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros, defense.distorts)
+
+
+def sending(
+    model: Model,
+    settings: DefenseSettings,
+    update: UpdateSettings,
+    normalisation: Normalisation,
+    drawn: torch.Generator,
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """Plays clients in their first round, for one who knows their defense: images (N, C, H, W), labels -> updates.
+
+    The function made draws from one generator on, so the same calls in the same order give the same.
+    """
+    defense, local = defense_of(settings), LocalSteps.of(update)
+
+    def send(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        plain, sent = client_update(model, images, labels, local), []
+        for number in range(len(images)):
+            one = slice(number, number + 1)
+            client = Client(model, images[one], labels[one], drawn, normalisation=normalisation)
+            own = {name: value[one] for name, value in plain.items()}
+            made = defended_gradient(defense, client, own) if local is None else defended_update(defense, client, local)
+            sent.append(made)
+        return {name: torch.cat([one[name] for one in sent]) for name in plain}
+
+    return send

@@ -54,8 +54,8 @@ class SVT(Defense):
     distorts = True
     order, colour, marker, line = 41, "#fbafe4", "H", ":"
     strengths = (
+        {"fraction": 1.0, "epsilon": 1e5, "noise_var": 1e5, "gamma": 1.0},
         {"fraction": 0.5, "epsilon": 1e3, "noise_var": 1e3, "gamma": 0.1},
-        {"fraction": 0.5, "epsilon": 100.0, "noise_var": 100.0, "gamma": 0.01},
         {},
     )
 

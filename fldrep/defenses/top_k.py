@@ -35,7 +35,7 @@ class TopK(Defense):
     zeros = "all"
     distorts = True  # by what was held back in earlier rounds
     order, colour, marker, line = 21, "#de8f05", "d", "--"
-    strengths = ({"rate": 0.8}, {"rate": 0.95}, {"rate": 0.99})
+    strengths = ({"rate": 0.5}, {"rate": 0.7}, {"rate": 0.9})
 
     @property
     def adaptive(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """From attack jobs to one table: the errors of every reconstruction, beside those of an attacker who knows nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from fldrep.analysis.styles import styles_text
 from fldrep.config.jobs import MetricsJob
+from fldrep.machine.progress import log_each
 from fldrep.metrics.assignment import matches
 from fldrep.metrics.images import compare_pixels
 from fldrep.models.normalisation import Normalisation
@@ -43,7 +45,8 @@ def collect(job: MetricsJob, results: Path, tables: Mapping[str, Path], gallery:
     }
     files = {TRAINING.name: [run.path(places.TRAINING) for run in jobs.runs], **jobs.analyses()}
     found = {name: gathered(FINAL[name], [results / file for file in own]) for name, own in files.items()}
-    found[ATTACKS.name] = judge(blocks, uninformed, job.metrics.recovered_ssim).assign(judged_by=code)
+    telling = partial(log_each, desc="metrics", unit="job")
+    found[ATTACKS.name] = judge(blocks, uninformed, job.metrics.recovered_ssim, telling).assign(judged_by=code)
     for name, table in {**FINAL, ATTACKS.name: attacks_here()}.items():
         rows = found[name]
         if "method" in rows:
@@ -58,16 +61,19 @@ def gathered(table: Table, files: Sequence[Path]) -> pd.DataFrame:
 
 
 def judge(
-    blocks: Sequence[tuple[pd.DataFrame, Path]], uninformed: dict[str, dict[str, Tensor]], recovered_ssim: float
+    blocks: Sequence[tuple[pd.DataFrame, Path]],
+    uninformed: dict[str, dict[str, Tensor]],
+    recovered_ssim: float,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> pd.DataFrame:
     """The table `attacks`, but for who judged.
 
     Args: blocks: each job's table `attack_runs` and the file of its reconstructions; uninformed: for each data set the
-    tensors of `UNINFORMED`.
+    tensors of `UNINFORMED`; progress: gives the blocks back, and may tell of each.
     """
     if not blocks:
         return pd.DataFrame(columns=attacks_here().names)
-    judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), uninformed) for rows, path in blocks]
+    judged = [_judge_block(*matched(rows, read_tensors(path, PICTURES)), uninformed) for rows, path in progress(blocks)]
     table = pd.concat(judged, ignore_index=True)
     table["recovered"] = table["ssim"] >= recovered_ssim
     return table.sort_values([column.name for column in ATTACK_IDENTITY], ignore_index=True)

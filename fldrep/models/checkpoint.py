@@ -50,9 +50,8 @@ def read_checkpoint(path: Path | str, round: int, expected: Mapping[str, Tensor]
     return found
 
 
-def model_at(run: Run, round: int, settings: ModelSettings, images: ImageSet, checkpoints: Path | str) -> Model:
-    """The network of a run after a round, in eval mode. Errors: as for `read_checkpoint`."""
-    model = model_for(run, settings, images)
+def with_checkpoint(model: Model, checkpoints: Path | str, round: int) -> Model:
+    """A network as it is after a round, in eval mode. Errors: as for `read_checkpoint`."""
     model.load_state_dict(read_checkpoint(checkpoints, round, model.state_dict()))
     return model.eval()
 

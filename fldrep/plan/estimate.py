@@ -5,8 +5,8 @@ Importing this module does not import torch: the Snakefile prints the estimate.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ from fldrep.config.engine import EngineSettings
 from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
+from fldrep.machine.progress import rough
 from fldrep.plan.calibration import Unit, calibrated, cost_of
 from fldrep.plan.grid import Grid, grid_of
 from fldrep.storage.places import IMAGES, Block, Run, Sent
@@ -61,15 +62,9 @@ class Estimate:
         on_device = self.hours["attack"] + self.hours["theory"]
         at_once = self.hours["train"] / cores + on_device / (1 if self.device == "cuda" else cores)
         return (
-            f"{jobs}; about {_duration(sum(self.hours.values()))} of computing on {self.device}, "
-            f"{_duration(at_once)} with {cores} at once; {self.gigabytes:.2g} GB of results"
+            f"{jobs}; about {rough(3600 * sum(self.hours.values()))} of computing on {self.device}, "
+            f"{rough(3600 * at_once)} with {cores} at once; {self.gigabytes:.2g} GB of results"
         )
-
-
-def _duration(hours: float) -> str:
-    if hours < 2:
-        return f"{hours * 60:.0f} minutes"
-    return f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:.0f} days"
 
 
 def estimate(
@@ -84,35 +79,67 @@ def estimate(
     Args: within_s: seconds after which no more costs are measured; jobs whose cost is not known then count as untimed;
     results: where finished data sets tell what their records do not.
     """
-    device = device or device_expected(config.engine)
-    grid = grid_of(config)
-    facts = {name: known_facts(config, name, results / config.name) for name in grid.datasets()}
-    unseen = tuple(name for name in facts if not facts[name].countable)
-    costs_of = _Units(config, device, facts)
-    blocks = list(grid.blocks())
-    seen_runs = [run for run in grid.runs if run.dataset not in unseen]
-    seen_blocks = [block for block in blocks if block.run.dataset not in unseen]
-    units = {unit for run in seen_runs for unit in costs_of.training(run)}
-    sent = list(grid.sent_blocks())
-    seen_sent = [one for one in sent if one.run.dataset not in unseen]
-    units |= {unit for block in seen_blocks for unit in costs_of.attack(block)}
-    costs = calibrated(units | {unit for one in seen_sent for unit in costs_of.sent(one)}, within_s, measure)
-    timed = [run for run in seen_runs if set(costs_of.training(run)) <= set(costs)]
-    timed += [block for block in seen_blocks if set(costs_of.attack(block)) <= set(costs)]
-    timed += [one for one in seen_sent if set(costs_of.sent(one)) <= set(costs)]
-    untimed = len(grid.runs) + len(blocks) + len(sent) - len(timed)
+    costing = Costing.of(config, device, within_s, measure, results)
+    grid, timed = costing.grid, list(costing.seconds())
     shards = {(run.dataset, run.partition, run.seed) for run in grid.runs}
+    blocks, sent = list(grid.blocks()), list(grid.sent_blocks())
     jobs = {"data": len(grid.datasets()) + len(shards), "train": len(grid.runs), "attack": len(blocks)}
     jobs["theory"] = sum(map(len, grid.analyses().values()))
+    untimed = len(grid.runs) + len(blocks) + len(sent) - len(timed)
     if untimed:
-        return Estimate(jobs, {}, math.nan, device, untimed, unseen)
-    start = costs[costs_of.start]
-    hours = {
-        "train": sum(start + _train_seconds(config, run, costs_of, costs) for run in grid.runs) / 3600,
-        "attack": sum(start + _block_seconds(config, grid, one, costs_of, costs) for one in blocks) / 3600,
-        "theory": sum(start + _sent_seconds(config, grid, one, costs_of, costs) for one in sent) / 3600,
-    }
-    return Estimate(jobs, hours, _bytes(config, grid, costs_of, costs) / 1e9, device)
+        return Estimate(jobs, {}, math.nan, costing.device, untimed, costing.unseen)
+    hours = {kind: sum(each for own, _, each in timed if own == kind) / 3600 for kind in ("train", "attack")}
+    hours["theory"] = sum(each for own, _, each in timed if own == "identifiability") / 3600
+    return Estimate(jobs, hours, _bytes(config, grid, costing.units, costing.costs) / 1e9, costing.device)
+
+
+@dataclass(frozen=True)
+class Costing:
+    """A config, its grid, the units that its jobs cost on a device, and the costs of those that are known."""
+
+    config: Config
+    grid: Grid
+    device: str
+    unseen: tuple[str, ...]
+    units: "_Units"
+    costs: Mapping[Unit, float]
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        device: str | None = None,
+        within_s: float = math.inf,
+        measure: Callable | None = None,
+        results: Path = Path("results"),
+    ) -> "Costing":
+        """Arguments as those of `estimate`."""
+        device = device or device_expected(config.engine)
+        grid = grid_of(config)
+        facts = {name: known_facts(config, name, results / config.name) for name in grid.datasets()}
+        unseen = tuple(name for name in facts if not facts[name].countable)
+        units = _Units(config, device, facts)
+        found = cls(config, grid, device, unseen, units, {})
+        wanted = {unit for _, _, own in found._jobs() for unit in own}
+        return replace(found, costs=calibrated(wanted, within_s, measure))
+
+    def seconds(self) -> Iterator[tuple[str, Run | Block | Sent, float]]:
+        """The name, the identity and the seconds of each job whose cost is known; of theory, identifiability alone."""
+        takes = {"train": _train_seconds, "attack": _block_seconds, "identifiability": _sent_seconds}
+        start = self.costs.get(self.units.start)
+        for name, where, own in self._jobs():
+            if start is not None and set(own) <= self.costs.keys():
+                yield name, where, start + takes[name](self.config, self.grid, where, self.units, self.costs)
+
+    def _jobs(self) -> Iterator[tuple[str, Run | Block | Sent, Iterable[Unit]]]:
+        """Each job that can be timed, with its units; a data set that nobody has seen has none."""
+        grid, units = self.grid, self.units
+        yield from (("train", run, units.training(run)) for run in grid.runs if run.dataset not in self.unseen)
+        blocks, sent = (
+            [one for one in some if one.run.dataset not in self.unseen] for some in (grid.blocks(), grid.sent_blocks())
+        )
+        yield from (("attack", one, units.attack(one)) for one in blocks)
+        yield from (("identifiability", one, units.sent(one)) for one in sent)
 
 
 def device_expected(engine: EngineSettings) -> str:
@@ -167,7 +194,7 @@ class _Units:
         return {"shape": facts.shape, "classes": facts.classes, "model": model, "threads": self.config.engine.threads}
 
 
-def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, float]) -> float:
+def _train_seconds(config: Config, grid: Grid, run: Run, units: _Units, costs: Mapping[Unit, float]) -> float:
     settings, clients = config.train[run.model], config.partitions[run.partition].clients
     facts = units.facts[run.dataset]
     a_round = max(1, round(settings.fraction * clients)) * facts.train_images / clients * settings.local_epochs
@@ -176,13 +203,13 @@ def _train_seconds(config: Config, run: Run, units: _Units, costs: dict[Unit, fl
     return settings.rounds * a_round * local + (settings.rounds + 1) * tested * test
 
 
-def _block_seconds(config: Config, grid: Grid, block: Block, units: _Units, costs: dict[Unit, float]) -> float:
+def _block_seconds(config: Config, grid: Grid, block: Block, units: _Units, costs: Mapping[Unit, float]) -> float:
     images = config.updates[block.update_kind].images
     problems = len(grid.targets_of(block)) // images * config.attacks[block.attack].restarts
     return problems * sum(times * costs[unit] for unit, times in units.attack(block).items())
 
 
-def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: dict[Unit, float]) -> float:
+def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: Mapping[Unit, float]) -> float:
     """A push a pixel, the Gram matrix of as many entries as are held, and factorisations of it."""
     images = config.updates[sent.update_kind].images
     pixels = images * math.prod(units.facts[sent.run.dataset].shape)
@@ -192,7 +219,7 @@ def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: 
     return len(grid.targets_of(sent)) / images * (pixels * push + algebra)
 
 
-def _bytes(config: Config, grid: Grid, units: _Units, costs: dict[Unit, float]) -> float:
+def _bytes(config: Config, grid: Grid, units: _Units, costs: Mapping[Unit, float]) -> float:
     """Bytes of data, checkpoints and reconstructions (float32), the bulk of the results."""
     total = 0.0
     for facts in units.facts.values():

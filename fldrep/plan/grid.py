@@ -73,6 +73,12 @@ class Grid:
             for block in range(-(-targets // self.block_size)):
                 yield Block(*cell, block)
 
+    def certified_blocks(self) -> Iterator[Block]:
+        """Every attack job on whose images theorem 1 is checked."""
+        for block in self.blocks():
+            if (block.run, block.round, block.update_kind, block.attack) in self.certified:
+                yield block
+
     def sent_blocks(self) -> Iterator[Sent]:
         """Every job that asks what updates determine."""
         for what, targets in self.sent.items():
@@ -81,13 +87,10 @@ class Grid:
 
     def analyses(self) -> dict[str, list[str]]:
         """Every file of the theory stage, by table."""
-        certified = (
-            one for one in self.blocks() if (one.run, one.round, one.update_kind, one.attack) in self.certified
-        )
         return {
             "identifiability": [one.path(IDENTIFIABILITY) for one in self.sent_blocks()],
             "leakage": [checkpoint.path(LEAKAGE) for checkpoint in self.leaking],
-            "certificate": [block.path(CERTIFICATE) for block in certified],
+            "certificate": [block.path(CERTIFICATE) for block in self.certified_blocks()],
             "convergence": [split.path(CONVERGENCE) for split in self.splits],
             "accounting": [run.path(ACCOUNTING) for run in self.accounted],
         }

@@ -50,8 +50,9 @@ class Job:
     """A row: see the fields. A pattern is one of `storage.places`, with the words of the identity in braces.
 
     `of`: what tells one job of this kind from another (None: there is one). `section`: the type of its settings.
-    `inputs` and `outputs` are arguments of its command; `found` are inputs that it finds by its settings. Its code is
-    that of the entry and of what it `uses`. In the environment `plots` no plug-in is loaded.
+    `inputs` and `outputs` are arguments of its command; `found` are inputs that it finds by its settings; `log` is the
+    pattern of its log, under logs/<name>. Its code is that of the entry and of what it `uses`. In the environment
+    `plots` no plug-in is loaded.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Job:
     inputs: Files = field(default_factory=dict)
     found: Files = field(default_factory=dict)
     outputs: Files
+    log: str
     told: Mapping[str, Told] = field(default_factory=dict)
     uses: Uses = lambda config, where: ()
     environment: Literal["torch", "plots"] = "torch"
@@ -189,6 +191,7 @@ JOBS = {
             "data",
             "Fetch, check and store a data set.",
             "fldrep.data.jobs.images:data_job",
+            log="data/{dataset}.log",
             of=DataSet,
             section=DataJob,
             settings=data_job,
@@ -202,6 +205,7 @@ JOBS = {
             "partition",
             "Split the training images of a data set among clients.",
             "fldrep.data.jobs.partition:partition_job",
+            log="data/{dataset}/{partition}/seed-{seed}.log",
             of=Split,
             section=PartitionSettings,
             settings=lambda config, grid, split: config.partitions[split.partition],
@@ -212,6 +216,7 @@ JOBS = {
             "train",
             "Train by FedAvg, with a defense in each client.",
             "fldrep.train.job:train_run",
+            log=f"train/{places.RUN}.log",
             of=Run,
             section=TrainJob,
             settings=train_job,
@@ -224,6 +229,7 @@ JOBS = {
             "attack",
             "Attack a block of targets at one checkpoint of a training run.",
             "fldrep.attack.job:attack_block",
+            log=f"attack/{places.BLOCK}.log",
             of=Block,
             section=AttackJob,
             settings=attack_job,
@@ -236,6 +242,7 @@ JOBS = {
             "identifiability",
             "Measure what the updates of a block of targets determine of their images.",
             "fldrep.theory.jobs.identifiability:identifiability_job",
+            log=f"theory/{places.SENT}/identifiability.log",
             of=Sent,
             section=IdentifiabilityJob,
             settings=identifiability_job,
@@ -248,6 +255,7 @@ JOBS = {
             "leakage",
             "Read representations and labels from updates at one checkpoint of a training run.",
             "fldrep.theory.jobs.leakage:leakage_job",
+            log=f"theory/{places.RUN}/round-{{round}}/leakage.log",
             of=Checkpoint,
             section=LeakageJob,
             settings=leakage_job,
@@ -260,6 +268,7 @@ JOBS = {
             "certificate",
             "Check theorem 1 on what an attack job found.",
             "fldrep.theory.jobs.certificate:certificate_job",
+            log=f"theory/{places.BLOCK}/certificate.log",
             of=Block,
             section=CertificateJob,
             settings=certificate_job,
@@ -276,6 +285,7 @@ JOBS = {
             "convergence",
             "Check theorem 2 on softmax regression over the images of a few clients.",
             "fldrep.theory.jobs.convergence:convergence_job",
+            log="theory/{dataset}/{partition}/seed-{seed}/convergence.log",
             of=Split,
             section=ConvergenceSettings,
             settings=lambda config, grid, split: config.theory.convergence,
@@ -287,6 +297,7 @@ JOBS = {
             "accounting",
             "Account for the (epsilon, delta) that a client spends over a training run.",
             "fldrep.theory.jobs.accounting:accounting_job",
+            log=f"theory/{places.RUN}/accounting.log",
             of=Run,
             section=AccountingJob,
             settings=accounting_job,
@@ -299,6 +310,7 @@ JOBS = {
             "metrics",
             "Judge every reconstruction of the grid; gather the training histories and the analyses.",
             "fldrep.metrics.job:metrics_job",
+            log="metrics.log",
             section=MetricsJob,
             settings=metrics_job,
             # More files than a command line can hold.
@@ -321,6 +333,7 @@ JOBS = {
             "figures",
             "Draw one figure from the tables that it reads.",
             "fldrep.figures.job:figure_job",
+            log="figures/{figure}.log",
             of=Picture,
             inputs=TABLES | {"gallery": places.GALLERY},
             outputs={"picture": places.FIGURE},
@@ -331,6 +344,7 @@ JOBS = {
             "claims",
             "Judge the claims of the paper and of this audit on the final tables.",
             "fldrep.report.jobs.claims:claims_job",
+            log="claims.log",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES,
@@ -343,6 +357,7 @@ JOBS = {
             "report",
             "Write the page, one self-contained file, and the record of the run beside it.",
             "fldrep.report.jobs.page:report_job",
+            log="report.log",
             section=Config,
             settings=lambda config, grid, where: without_places(config),
             inputs=TABLES | {"claims": places.CLAIMS, "figures": [places.FIGURE], "gallery": places.GALLERY},

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -24,16 +25,17 @@ MARK = "FLDREP_RUN"
 WAIT_S = 60  # for what was told to end
 
 
-def claim_workdir(folder: Path, outputs: Sequence[str]) -> list[str]:
+def claim_workdir(folder: Path, outputs: Sequence[str], at_once: int | None = None) -> list[str]:
     """Own a working folder until this process ends; where no other run lives there, first clear what a dead one left.
 
     Ended are processes marked as jobs of this folder, on this machine, and Slurm jobs that a run in this folder sent;
     removed are Snakemake's locks on files under `outputs` (such as `results/demo`), and half-written files there.
     Returns a line for each thing done.
+    Args: at_once: how many jobs the run works on at once, for `live_run` to tell.
     Beside a live run nothing is touched: Snakemake's own locks decide whether both may work.
     Errors: `FLDRepError` where a run on another machine left the folder, since its jobs cannot be seen from here.
     """
-    path = folder.resolve() / ".snakemake" / "fldrep.lock"
+    path = lock_of(folder)
     path.parent.mkdir(exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     done = []
@@ -41,11 +43,36 @@ def claim_workdir(folder: Path, outputs: Sequence[str]) -> list[str]:
         left = os.read(handle, 4096)
         if left:
             done = clear(path, json.loads(left)["host"], outputs)
-        _write(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        _write(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "at_once": at_once}))
     fcntl.flock(handle, fcntl.LOCK_SH)
     os.environ[MARK] = str(path)
     atexit.register(_leave, handle)
     return done
+
+
+class LiveRun(NamedTuple):
+    """A run that works in a folder: on which machine, and how many jobs at once, where it said so."""
+
+    host: str
+    at_once: int | None
+
+
+def live_run(folder: Path) -> LiveRun | None:
+    """The run that works in a folder, or None; one on another machine counts until it has said its end."""
+    path = lock_of(folder)
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        here = told["host"] == socket.gethostname()
+        if not here or any(one.path == str(path) for one in psutil.Process(told["pid"]).open_files()):
+            return LiveRun(told["host"], told.get("at_once"))
+    except (OSError, ValueError, KeyError, psutil.Error):  # no lock, an empty one, or its owner is gone
+        pass
+    return None
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock of a working folder."""
+    return folder.resolve() / ".snakemake" / "fldrep.lock"
 
 
 def clear(path: Path, host: str, outputs: Sequence[str]) -> list[str]:

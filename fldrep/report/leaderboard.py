@@ -16,7 +16,7 @@ HEADS = [
     ),
     (
         "found",
-        "share of clients whose image an attack found, in the first round or the last [95 %, Wilson]: certified, or at "
+        "share of clients whose image an attack found, in some round attacked [95 %, Wilson]: certified, or at "
         "the config's SSIM and nearer than the images of an attacker who knows nothing",
     ),
     ("by published attacks", "the same, by the attacks that know of no defense"),

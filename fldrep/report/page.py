@@ -11,7 +11,7 @@ import yaml
 from fldrep import registry
 from fldrep.analysis.intervals import LEAST_FOR_INTERVAL
 from fldrep.analysis.rows import RUN_OF_MODEL, chosen
-from fldrep.analysis.words import number
+from fldrep.analysis.words import TextTable, number
 from fldrep.atomic import atomic_write
 from fldrep.config.whole import Config
 from fldrep.errors import DataError
@@ -22,7 +22,7 @@ from fldrep.report.first_screen import first_screen
 from fldrep.report.html import own_script, rendered
 from fldrep.report.leaderboard import leaderboards
 from fldrep.report.record import Record, digest, write_record
-from fldrep.report.tables import analyses_for_reading, privacy_tables, training_tables, untrained_models
+from fldrep.report.tables import analyses_for_reading, privacy_tables, threat_table, training_tables, untrained_models
 from fldrep.report.verdicts import MEANINGS, verdicts_for_reading
 from fldrep.storage.gallery import read_gallery
 from fldrep.tables.attacks import ATTACKS, metrics_in
@@ -62,6 +62,7 @@ def write_page(
         provenance,
         read_gallery(gallery),
         besides,
+        threat_table(config, rows["attacks"]),
     )
     shown = {name: digest(picture) for name, picture in content.items()}
     write_record(Record(config, facts_of(provenance), dict(provenance.get("versions", {})), shown), out_record)
@@ -77,10 +78,11 @@ def page_text(
     provenance: Mapping,
     pictures: Mapping[str, np.ndarray],
     metrics: Sequence[Column] = (),
+    threats: TextTable | None = None,
 ) -> str:
     """The page as HTML; everything that comes from outside is escaped.
 
-    Args: pictures: the gallery; metrics: those of plug-ins.
+    Args: pictures: the gallery; metrics: those of plug-ins; threats: whom the attacks assume.
     """
     attacks, training, claims_read = tables["attacks"], tables["training"], claims_for_reading(claims)
     return rendered(
@@ -98,6 +100,7 @@ def page_text(
         figures=figures,
         least=LEAST_FOR_INTERVAL,
         privacy=privacy_tables(attacks, metrics),
+        threats=threats,
         training=training_tables(training),
         untrained=untrained_models(training),
         theory=analyses_for_reading(tables),

@@ -10,6 +10,8 @@ from fldrep.analysis.cells import summarise
 from fldrep.analysis.rows import RUN_OF_MODEL, SETTING, last_rounds, places_of_defenses
 from fldrep.analysis.uninformed import UNINFORMED
 from fldrep.analysis.words import TextTable, interval_text, nominal_text, number, setting_text
+from fldrep.config.threat import KNOWLEDGE, SERVERS, threat_of
+from fldrep.config.whole import Config
 from fldrep.tables.table import Column
 
 PRIVACY_HEADS = [
@@ -57,6 +59,21 @@ TRAINING_HEADS = [
     ("sent, kB", "mean size of what a client sends, in the smaller of a dense and a sparse form"),
     ("nonzero", "mean share of the nonzero features that Soteria pruned in a step of training"),
 ]
+
+
+THREAT_HEADS = [
+    ("attack", "name of the attack in the config"),
+    ("server", "; ".join(f"{server}: {meaning}" for server, meaning in SERVERS.items())),
+    ("knows", "besides the update; " + "; ".join(f"{word}: {meaning}" for word, meaning in KNOWLEDGE.items())),
+]
+
+
+def threat_table(config: Config, attacks: pd.DataFrame) -> TextTable | None:
+    """Whom each attack assumes, a row an attack of the config that was run; None where none was."""
+    run = set(attacks["attack"])
+    threats = {name: threat_of(settings) for name, settings in config.attacks.items() if name in run}
+    rows = [[name, one.server, one.told] for name, one in threats.items()]
+    return TextTable("Whom each attack assumes", THREAT_HEADS, rows, 3) if rows else None
 
 
 def privacy_tables(attacks: pd.DataFrame, metrics: Sequence[Column] = ()) -> list[TextTable]:

@@ -35,6 +35,9 @@ CLAIMS_PAGE = "claims.html"
 REPORT = "report.html"
 RECORD = "record.json"
 
+# Of the files that jobs make, those under reports/<name>; the others lie under results/<name>.
+OF_REPORTS = frozenset({FIGURE, CLAIMS, CLAIMS_PAGE, REPORT, RECORD})
+
 # What earlier versions made under results/<name>, by names that this one neither reads nor writes.
 FORMER = ("metrics/utility.parquet", "train/*/*/*/*/seed-*/history.parquet")
 

@@ -24,6 +24,8 @@ Beside them stands `farthest`, the distance of the farthest image with pixels in
 image at all has the representation r' (r' = 0 is none that a sigmoid gives, say), so the premise cannot be met.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -46,13 +48,14 @@ def certificate_rows(
     steps: int = 40,
     constant: float | None = None,
     box: tuple[Tensor, Tensor] | None = None,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> list[dict]:
     """One row for each target and restart: the bounds, the distance measured, and whether each bound holds.
 
     Shapes: images (T, C, H, W) and found (T, R, C, H, W), the network's input; kept (T, F) bool, False = pruned.
     Args: points of the segment, X and X' among them; steps: at most so many products for a Jacobian norm; constant:
     the Lipschitz constant from the layers, computed if not given; box: the network's input for pixels 0 and 1, each of
-    a shape that broadcasts against images.
+    a shape that broadcasts against images; progress: gives the restarts back, and may tell of each.
     Rows: target, restart, representation_change, premise_gap, premise_holds, distance, farthest, norm_local,
     norm_segment, norm_layers, bound_local, bound_segment, bound_layers, bound_any, holds_local, holds_segment,
     holds_layers, holds_any. Where X' is not finite, what depends on it is None; farthest is None without a box.
@@ -67,7 +70,7 @@ def certificate_rows(
     local, directions = jacobian_norms(model, images, steps=steps)
     farthest = [None] * len(images) if box is None else farthest_distances(images, *box).tolist()
     rows = []
-    for restart in range(found.shape[1]):
+    for restart in progress(range(found.shape[1])):
         guess = found[:, restart]
         finite = guess.flatten(1).isfinite().all(1)
         guess = torch.where(finite.view(-1, 1, 1, 1), guess, images)

@@ -20,7 +20,7 @@ without them (less F*: `floor`) is a proven lower limit of the gap.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -357,13 +357,14 @@ def convergence_rows(
     moments: int = 40,
     repetitions: int = 4,
     batch_size: int = 32,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> list[dict]:
     """One row for each named mask, kept moment and repetition: the gap to the optimum and the bounds on its mean.
 
     Shapes: images (N, n, C, H, W) of N clients, the network's input; labels (N, n). The start is W = 0.
     Args: masks: {name: (kind in `MASKS`, rate)}; generator_of: a fresh generator by the name of what it draws,
     `batches` or `mask`; sampled: K of the N clients in a round, all if not given; moments: how many, spaced
-    geometrically over the rounds.
+    geometrically over the rounds; progress: gives the masks back, and may tell of each.
     Rows: mask, kind, rate, repetition, round, steps, gap (of this repetition), bound (of the theorem, for gradients as
     they are), bound_defended (with the mask's term), bound_covers (whether the theorem covers the mask), floor,
     crossing (steps after which bound_defended is below the floor, so surely wrong; None without a floor), projected,
@@ -376,7 +377,7 @@ def convergence_rows(
     constants, optimum = constants_of(problem, start, local_steps=local_steps, sampled=sampled, **settings)
     kept = kept_rounds(rounds, moments)
     rows = []
-    for name, (kind, rate) in masks.items():
+    for name, (kind, rate) in progress([*masks.items()]):
         named("mask", kind, MASKS)
         if not 0 <= rate < 1:
             raise ConfigError(f"masks.{name}: rate={rate} is not in [0, 1)")

@@ -19,8 +19,9 @@ correlation after that common mean is taken off both sides.
 Source: Sun et al. 2021, arXiv:2012.06043, section on representation leakage.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.errors import ConfigError
 from fldrep.models.model import Model
-from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT, Update
+from fldrep.models.normalisation import Normalisation
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 # Positions of the images of (batch number, batch size); the generator of the client's noise for them.
 Draw = Callable[[int, int], Tensor]
@@ -48,39 +50,35 @@ def leakage_rows(
     batches: int,
     draw: Draw,
     noise: Noise,
+    normalisation: Normalisation,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> list[dict]:
     """One row a batch: how well its class-wise representations and its labels can be read from the update it sends.
 
     Shapes: images (M, C, H, W), the network's input, and labels (M,).
     Args: public: images (P, C, H, W) and labels (P,) that the attacker holds, every class among them; draw: positions
-    in `images` of a batch; noise: what the defense draws from; both by (batch number, batch size).
+    in `images` of a batch; noise: what the defense draws from; both by (batch number, batch size); normalisation: of
+    the images; progress: gives the batches back, and may tell of each.
     Errors: `ConfigError` where `draw` gives another number of images than asked for.
     """
     classes = model.head.out_features
     common, habits = features_of(model, public[0]).mean(0), habits_of(model, *public)
     rows = []
-    for size in batch_sizes:
-        for batch in range(batches):
-            chosen = draw(batch, size)
-            if len(chosen) != size:
-                raise ConfigError(f"batch_size={size}: batch {batch} was given {len(chosen)} images")
-            sent = sent_update(model, images[chosen], labels[chosen], defense, noise(batch, size))
-            truth = class_means(features_of(model, images[chosen]), labels[chosen], classes)
-            scores = representation_scores(inferred_representations(sent)[0], truth, common, sent)
-            counts = torch.bincount(labels[chosen], minlength=classes)
-            rows.append(
-                {"batch_size": size, "batch": batch, "classes_present": int((counts > 0).sum())}
-                | scores
-                | label_scores(sent, counts, habits)
-            )
+    for size, batch in progress([*product(batch_sizes, range(batches))]):
+        chosen = draw(batch, size)
+        if len(chosen) != size:
+            raise ConfigError(f"batch_size={size}: batch {batch} was given {len(chosen)} images")
+        client = Client(model, images[chosen], labels[chosen], noise(batch, size), normalisation=normalisation)
+        sent = defended_update(defense_of(defense), client)
+        truth = class_means(features_of(model, images[chosen]), labels[chosen], classes)
+        scores = representation_scores(inferred_representations(sent)[0], truth, common, sent)
+        counts = torch.bincount(labels[chosen], minlength=classes)
+        rows.append(
+            {"batch_size": size, "batch": batch, "classes_present": int((counts > 0).sum())}
+            | scores
+            | label_scores(sent, counts, habits)
+        )
     return rows
-
-
-def sent_update(
-    model: Model, images: Tensor, labels: Tensor, defense: DefenseSettings, generator: torch.Generator
-) -> Update:
-    """The defended update of one batch. Shapes: (B, C, H, W), (B,) -> {name: (1, *shape)}."""
-    return defended_update(defense_of(defense), Client(model, images, labels, generator))
 
 
 def features_of(model: Model, images: Tensor, chunk: int = 256) -> Tensor:

@@ -1,5 +1,6 @@
 """The training job: files in, history and checkpoints out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,9 @@ from fldrep.config.jobs import TrainJob
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import overrides
-from fldrep.models.checkpoint import input_of, model_for, write_checkpoints
+from fldrep.defenses.networks import untrained
+from fldrep.machine.progress import Rounds
+from fldrep.models.checkpoint import input_of, write_checkpoints
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Run
@@ -36,7 +39,7 @@ def train_run(
     data = ImageSet.read(images).with_tests(job.train.test_images)
     resume = checkpoints.with_name(f"{checkpoints.stem}.resume.safetensors")
     trained = train(
-        model_for(run, job.model, data),
+        untrained(run, job.model, job.defense, data),
         data,
         images_of_clients(read_shards(shards, data.train_labels)),
         job.train,
@@ -45,7 +48,7 @@ def train_run(
         identity=(run.dataset, run.model, run.partition, run.seed),
         defense_name=run.defense,
         workers=threads,
-        progress=lambda row: print(progress_line(row, job.train.rounds), flush=True),
+        progress=teller(job.train.rounds),
         resume=resume,
         code=code,
     )
@@ -62,7 +65,7 @@ def checkpoint_agreement(run: Run, job: TrainJob, data: ImageSet, state: dict[st
     defense = defense_of(job.defense)
     if not overrides(defense, "agreement"):
         return None
-    model = model_for(run, job.model, data)
+    model = untrained(run, job.model, job.defense, data)
     model.load_state_dict(state)
     model.eval()
     inputs = input_of(job.model, data).to_input(as_pixels(data.train_images[:AGREEMENT_IMAGES]))
@@ -75,9 +78,15 @@ def images_of_clients(table: pd.DataFrame) -> list[Tensor]:
     return [torch.tensor(rows["index"].to_numpy()) for _, rows in table.groupby("client", sort=True)]
 
 
-def progress_line(row: dict, rounds: int) -> str:
-    """One line a round for the log."""
-    return (
-        f"round {row['round']} of {rounds}: test accuracy {row['test_accuracy']:.4f}, loss {row['test_loss']:.4f}, "
-        f"local training {row['train_s']:.2f} s, evaluation {row['evaluate_s']:.2f} s"
-    )
+def teller(rounds: int) -> Callable[[dict], None]:
+    """What prints a line of the log for each row, with the time that a round takes and the time left."""
+    course = Rounds(rounds)
+
+    def tell(row: dict) -> None:
+        print(
+            f"round {row['round']} of {rounds}: test accuracy {row['test_accuracy']:.4f}, loss {row['test_loss']:.4f}, "
+            f"local training {row['train_s']:.2f} s, evaluation {row['evaluate_s']:.2f} s; {course.left(row['round'])}",
+            flush=True,
+        )
+
+    return tell

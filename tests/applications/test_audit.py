@@ -14,6 +14,8 @@ from fldrep.applications.audit.case import case_of
 from fldrep.applications.audit.evidence import evidence_of
 from fldrep.applications.audit.pictures import originals_of
 from fldrep.applications.audit.result import picture_of
+from fldrep.config.attacks import attack_settings
+from fldrep.config.threat import PASSIVE, threat_of
 from fldrep.models.normalisation import Normalisation
 
 SHAPE = (1, 12, 12)
@@ -231,6 +233,14 @@ def test_secure_aggregation_leaves_the_mean_of_all_clients(network, pixels):
     assert said["update"]["images"] == 3
     assert said["identifiability"]["unknowns"] == 3 * 144
     assert "secure aggregation" in said["threat_model"]["sees"]
+
+
+def test_the_threat_model_says_what_each_attack_takes(network, pixels):
+    made = network()
+    said = audited(made, sent(made, pixels[:1], [1]), originals=pixels[:1], budget=20.0).to_dict()
+    tried = [one["attack"] for one in said["attacks"]]
+    assert said["threat_model"]["server"] == PASSIVE
+    assert said["threat_model"]["attacks"] == {name: list(threat_of(attack_settings(name)).knows) for name in tried}
 
 
 def test_images_too_small_for_ssim_are_judged_by_their_error(pixels):

@@ -1,5 +1,6 @@
 """The leaderboard's config: every defense at its strengths, the strongest that hardly costs accuracy attacked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from fldrep.applications.leaderboard import (
 )
 from fldrep.config.reading import parse_config, read_config
 from fldrep.errors import ConfigError, DataError
+from fldrep.report.results import Results
 from fldrep.tables.final import FINAL
 from tests.figures.synthetic import attack_table, training_table
 
@@ -167,25 +169,23 @@ def published(tmp_path, terms):
     for name, frame in tables("soteria-80").items():
         FINAL[name].write(frame, folder / f"{name}.parquet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config("soteria", "soteria-80"), sort_keys=False))
+    (folder / "provenance.json").write_text("{}")
     empty = {name: pd.DataFrame(columns=table.names) for name, table in FINAL.items()}
-    return folder, parse_config(config("gaussian", "gaussian-2")), {**empty, **tables("gaussian-2")}
+    made = {**empty, **tables("gaussian-2")}
+    return folder, Results("own", parse_config(config("gaussian", "gaussian-2")), made, pd.DataFrame(), {}, {}, {})
 
 
 def test_a_run_stands_beside_what_is_published(published):
-    folder, config, own = published
-    both, with_sections = beside_published(config, own, folder)
-    board = "\n".join(lines(both, with_sections))
+    folder, own = published
+    tables, config = beside_published(own, folder)
+    board = "\n".join(lines(tables, config))
     assert board.splitlines()[0] == "mnist · lenet · iid"
     assert all(board.count(method) == 1 for method in ("none", "soteria (", "gaussian ("))
-    assert len(both["training"]) == len(own["training"]) + 11  # the undefended runs are the same
+    assert len(tables["training"]) == len(own.tables["training"]) + 11  # the undefended runs are the same
 
 
-@pytest.mark.parametrize("without", ["config.yaml", "terms"])
-def test_a_run_stands_alone_where_nothing_is_published_on_its_terms(published, without):
-    folder, config, own = published
-    if without == "terms":
-        config = config.model_copy(update={"seeds": [7]})
-    else:
-        (folder / without).unlink()
-    both, with_sections = beside_published(config, own, folder)
-    assert (both, with_sections) == (own, config)
+def test_a_run_stands_alone_where_nothing_is_published_on_its_terms(published, tmp_path):
+    folder, own = published
+    other = replace(own, config=own.config.model_copy(update={"seeds": [7]}))
+    assert beside_published(other, folder) == (other.tables, other.config)
+    assert beside_published(own, tmp_path / "nothing") == (own.tables, own.config)

@@ -12,6 +12,7 @@ from fldrep.attack.attempt import attempt
 from fldrep.attack.certificate import smallest_exceeds
 from fldrep.attack.engine import ProblemSet, Work
 from fldrep.attack.gauss_newton import conjugate_gradients
+from fldrep.attack.gram import gram
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.observation import Observation
 from fldrep.attack.resume import Checkpointer
@@ -314,3 +315,11 @@ def test_a_killed_attack_gives_the_bits_of_an_undisturbed_one(preset, exact, tmp
     resumed = carry_out(observation, settings, Work(2, checkpointer=Checkpointer(tmp_path / "progress", "key")))
     for name in ("images", "distance", "iterations", "all_certified", "initial_distance"):
         assert torch.equal(getattr(resumed, name), getattr(undisturbed, name)), name
+
+
+def test_gram_is_the_product_and_symmetric_to_the_bit(monkeypatch):
+    drawn = torch.Generator().manual_seed(3)
+    matrix = torch.randn(40, 23, generator=drawn, dtype=torch.float64)
+    monkeypatch.setattr("fldrep.attack.gram.BLOCK", 7)
+    torch.testing.assert_close(gram(matrix), matrix.mT @ matrix)
+    assert torch.equal(gram(matrix), gram(matrix).mT)

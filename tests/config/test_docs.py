@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fldrep.cli.schema import GENERATED, schema_command
+from fldrep.cli.schema import BEGIN, END, GENERATED, schema_command
 from fldrep.config.docs import config_tables
 from fldrep.config.presets import ATTACK_PRESETS, ATTACK_SOURCES
 from fldrep.config.section import Section
@@ -15,16 +15,24 @@ def test_stored_schema_and_documentation_have_not_drifted(tmp_path):
     stored_schema, stored_readme = ROOT / "workflow/schemas/config.schema.json", ROOT / "config/README.md"
     readme = tmp_path / "README.md"
     readme.write_text(stored_readme.read_text())
-    schema_command(schema=tmp_path / "schemas/config.schema.json", readme=readme)
+    stored_attacks, attacks = ROOT / "docs/attacks.md", tmp_path / "attacks.md"
+    attacks.write_text(stored_attacks.read_text())
+    schema_command(schema=tmp_path / "schemas/config.schema.json", readme=readme, attacks=attacks)
     assert (tmp_path / "schemas/config.schema.json").read_text() == stored_schema.read_text(), "run: make schema"
     assert readme.read_text() == stored_readme.read_text(), "run: make schema"
+    assert attacks.read_text() == stored_attacks.read_text(), "run: make schema"
 
 
 def test_writing_twice_changes_nothing_and_keeps_what_a_person_wrote(tmp_path):
     readme = tmp_path / "README.md"
+    attacks = tmp_path / "attacks.md"
     readme.write_text("# My words\n\n")
+    attacks.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     for _ in range(2):
-        schema_command(schema=tmp_path / "schema.json", readme=readme)
+        schema_command(schema=tmp_path / "schema.json", readme=readme, attacks=attacks)
+    assert attacks.read_text().startswith("before\n")
+    assert attacks.read_text().endswith("\nafter\n")
+    assert attacks.read_text().count("| `gs-masked` |") == 1
     assert readme.read_text().startswith("# My words\n\n")
     assert readme.read_text().count(GENERATED) == 1
 

@@ -217,7 +217,7 @@ def test_what_a_hook_returns_is_checked(case, hook, gives, told):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ({"on_updates": none}, "Wrong.on_updates: no hook; the hooks are on_batch, on_model, on_step, on_update"),
+        ({"on_updates": none}, "Wrong.on_updates: no hook; the hooks are on_batch, on_model, on_network, "),
         ({"zeros": "heads"}, "Wrong.zeros: 'heads': expected 'none', 'head' or 'all'"),
         ({"noise": "normal"}, "Wrong.noise: 'normal': expected 'none', 'gaussian' or 'laplace'"),
         ({"noise": "gaussian"}, "Wrong.Settings: noise 'gaussian' needs a setting std"),

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import fldrep
+from fldrep.applications.audit.record import Record
 
 MODEL = """
 import torch
@@ -63,6 +64,15 @@ class Folder:
 
     def without(self, name: str, tensor: str, tensors: dict[str, torch.Tensor]) -> None:
         self.write(name, {key: value for key, value in tensors.items() if key != tensor})
+
+    def record(self, tensors: dict[str, torch.Tensor] | None = None, told: dict | None = None) -> None:
+        """Write a record in place of the update."""
+        weights = self.state if tensors is None else tensors
+        Record(weights, weights, told or {}).write(self.path / UPDATE)
+
+    def update_as(self, tensors: dict[str, torch.Tensor], told: str) -> None:
+        """Write the update as a file that says it is a record."""
+        save_file(tensors, self.path / UPDATE, {"format": "fldrep-record", "told": told})
 
     def code(self, text: str) -> None:
         (self.path / "my_model.py").write_text(text)
@@ -210,6 +220,36 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     ),
     "a step size for an update": (lambda it: it.says(lr=0.1), "an update holds gradients as they are"),
     "epochs without a step size": (lambda it: it.says(epochs=2), "lr: expected the step size"),
+    # A record in place of an update
+    "weights beside a record": (
+        lambda it: it.record() or it.says(weights=BEFORE),
+        "weights: expected none beside a record",
+    ),
+    "a record that tells no step size": (lambda it: it.record() or it.says(weights=None), "lr: expected the client's"),
+    "a record of another model": (
+        lambda it: it.record({"w": torch.zeros(2)}) or it.says(weights=None, lr=0.1),
+        "'conv.weight' is missing",
+    ),
+    "a record that tells wrong numbers": (
+        lambda it: it.record(told={"lr": 0.1, "images": 1.5}) or it.says(weights=None),
+        "images: 1.5: expected a whole number",
+    ),
+    "a record whose step size is a text": (
+        lambda it: it.record(told={"lr": "fast"}) or it.says(weights=None),
+        "lr: 'fast': expected a number above 0",
+    ),
+    "a record without what was sent": (
+        lambda it: it.update_as({"received/w": torch.zeros(2)}, told="{}") or it.says(weights=None, lr=0.1),
+        "'conv.weight' is missing",
+    ),
+    "a record with other tensors": (
+        lambda it: it.update_as(it.tensors, told="{}") or it.says(weights=None),
+        "expected received/NAME or sent/NAME",
+    ),
+    "a record with damaged words": (
+        lambda it: it.update_as({"sent/w": torch.zeros(2)}, told="[") or it.says(weights=None),
+        "'told' is no JSON",
+    ),
     # The model's place
     "no function named": (lambda it: it.says(model="my_model.py"), "expected FILE.py:FUNCTION"),
     "a function that is no name": (lambda it: it.says(model="my_model.py:build()"), "expected FILE.py:FUNCTION"),

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from fldrep.figures import figures_of
 from fldrep.plan import digest as digests
 from fldrep.plan.digest import code_digest
 from fldrep.plan.grid import grid_of
-from fldrep.plan.jobs import JOBS, Job
-from fldrep.storage.places import DataSet, Identity, Picture, Split
+from fldrep.plan.job_list import jobs_of
+from fldrep.storage.places import Identity
 
 PACKAGE = digests.PACKAGE
 TINY = Path(__file__).parents[1] / "workflow/tiny.yaml"
@@ -58,27 +57,6 @@ class Made:
     params: tuple[str, str]
 
 
-def jobs_of(grid, config) -> Iterator[tuple[Job, Identity | None]]:
-    """Every job of a grid, in the order of the table."""
-    splits = {Split(run.dataset, run.partition, run.seed) for run in grid.runs} | {*grid.splits}
-    certified = [one for one in grid.blocks() if (one.run, one.round, one.update_kind, one.attack) in grid.certified]
-    wheres = {
-        "data": {DataSet(split.dataset) for split in splits},
-        "partition": splits,
-        "train": grid.runs,
-        "attack": grid.blocks(),
-        "identifiability": grid.sent_blocks(),
-        "leakage": grid.leaking,
-        "certificate": certified,
-        "convergence": grid.splits,
-        "accounting": grid.accounted,
-        "figures": map(Picture, figures_of(config)),
-    }
-    for name, job in JOBS.items():
-        for where in wheres.get(name, [None]):
-            yield job, where
-
-
 def paths_of(files, where: Identity | None, known: dict[str, list[str]]) -> set[str]:
     """The files of a job: those of its own identity, and of a list all there are."""
     found: set[str] = set()
@@ -96,7 +74,7 @@ def planned(raw: dict) -> dict[str, Made]:
     grid = grid_of(config)
     found: dict[str, Made] = {}
     known: dict[str, list[str]] = {}
-    for job, where in jobs_of(grid, config):
+    for job, where in jobs_of(grid, figures_of(config)):
         settings = stable_json(job.settings(config, grid, where)) if job.settings else ""
         inputs = paths_of({**job.inputs, **job.found}, where, known)
         made = Made(job.name, frozenset(inputs), (settings, code_digest(*job.code(config, where))))

@@ -12,6 +12,7 @@ import torch
 from fldrep.config.attacks import attack_settings
 from fldrep.config.datasets import Facts
 from fldrep.config.reading import parse_config
+from fldrep.machine.progress import rough
 from fldrep.plan import calibration
 from fldrep.plan.calibration import Unit, calibrated, measured
 from fldrep.plan.estimate import estimate, known_facts
@@ -85,8 +86,8 @@ def test_a_gpu_takes_one_attack_at_a_time_and_cores_share_the_rest():
     cpu, cuda = (estimate(parse_config(RAW), device, measure=known) for device in ("cpu", "cuda"))
     assert cpu.hours == cuda.hours
     total, trained = sum(cpu.hours.values()), cpu.hours["train"]
-    assert f"{60 * total / 4:.0f} minutes with 4 at once" in cpu.sentence(4)
-    assert f"{60 * (trained / 4 + total - trained):.0f} minutes with 4 at once" in cuda.sentence(4)
+    assert f"{rough(3600 * total / 4)} with 4 at once" in cpu.sentence(4)
+    assert f"{rough(3600 * (trained / 4 + total - trained))} with 4 at once" in cuda.sentence(4)
 
 
 def test_what_was_measured_once_is_not_measured_again():

@@ -80,6 +80,19 @@ def test_a_rule_shows_the_files_of_its_row(name, directive):
             assert re.search(rf"\b{NAMES[pattern]}S?\b", said), f"{file}={said}"
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_a_rule_logs_where_its_row_says(name):
+    said = re.search(r'f"(.*)"', block(name, "log"))[1]
+    shown = re.sub(r"\{places\.(\w+)\}", lambda found: getattr(places, found[1]), said)
+    assert shown.replace("{{", "{").replace("}}", "}") == f"{{LOGS}}/{JOBS[name].log}"
+
+
+def test_the_files_of_reports_are_those_of_the_rules():
+    """What the rules place under REPORTS, and nothing else."""
+    below = re.findall(r'^(\w+) = f"\{REPORTS\}/\{places\.(\w+)\}"', (RULES / "common.smk").read_text(), re.MULTILINE)
+    assert {getattr(places, pattern) for _, pattern in below} == places.OF_REPORTS
+
+
 def test_what_a_job_reads_another_makes():
     made = {pattern for job in JOBS.values() for pattern in job.outputs.values()}
     for job in JOBS.values():

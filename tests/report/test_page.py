@@ -130,6 +130,15 @@ def test_claims_stand_on_the_page_with_their_verdicts(small, tmp_path):
         assert expected in words
 
 
+def test_whom_an_attack_assumes_is_on_the_page(small):
+    config = parse_config({**CONFIG, "attacks": {"dlg": {"preset": "dlg"}, "gs-l2": {"preset": "gs-l2"}}})
+    found = tables.threat_table(config, small[0])
+    assert found.rows == [["dlg", "honest-but-curious", "the update alone"]]
+    text = page_text(config.model_dump(mode="json"), {"attacks": small[0], "training": small[1], **without_rows()},
+                     CLAIMED, [], PROVENANCE, {}, (), found)  # fmt: skip
+    assert "the update alone" in " ".join(Seen(text).words)
+
+
 def test_the_verdict_of_every_cell_is_on_the_page(small, tmp_path, synthetic):
     floors = synthetic.identifiability_table({"none": 0.01, "soteria-80": 0.011, "gaussian-2": 5.0}, 9, rounds=(2,))
     attacks, training = small

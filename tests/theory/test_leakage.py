@@ -9,6 +9,7 @@ from fldrep.config.defenses import defense_settings
 from fldrep.errors import ConfigError
 from fldrep.models.building import build_model
 from fldrep.models.model import Model
+from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import client_update
 from fldrep.theory import leakage
 
@@ -46,6 +47,7 @@ def rows_of(model, images, labels, defense=None, sizes=(1, 4), **changed):
         "batches": 3,
         "draw": lambda batch, size: torch.arange(batch, batch + size),
         "noise": lambda batch, size: torch.Generator().manual_seed(batch),
+        "normalisation": Normalisation((0.4,), (0.3,)),
     }
     return leakage.leakage_rows(model, images, labels, defense or defense_settings(), **{**given, **changed})
 
@@ -244,6 +246,12 @@ def test_noise_is_drawn_for_the_batch(lenet, batch):
     assert rows_of(lenet, *batch, noisy) == rows_of(lenet, *batch, noisy)
     other = rows_of(lenet, *batch, noisy, noise=lambda batch, size: torch.Generator().manual_seed(99))
     assert rows_of(lenet, *batch, noisy) != other
+
+
+def test_a_defense_that_works_on_pixels_is_told_the_constants(lenet, batch):
+    plain, changed = (rows_of(lenet, *batch, defense=defense_settings(one)) for one in ("none", "ats"))
+    assert [row["classes_present"] for row in changed] == [row["classes_present"] for row in plain]
+    assert changed != plain
 
 
 def test_a_batch_must_have_its_size(lenet, batch):

@@ -9,6 +9,7 @@ import pytest
 from fldrep import registry
 from fldrep.config.reading import read_config
 from fldrep.figures import figures_of
+from fldrep.plan.jobs import JOBS
 
 TINY = Path(__file__).with_name("tiny.yaml")
 CAPTIONS = Path(__file__).parents[2] / "workflow/report"
@@ -43,8 +44,32 @@ def test_the_page_holds_every_figure_and_page_with_its_caption(reports):
     assert "snakemake.params" not in text
 
 
+def test_every_result_stands_in_its_category_under_a_label(reports):
+    text = reports["report.html"].read_text()
+    labels = {"figure": set(figures_of(read_config(TINY))), "page": {"claims", "report"}}
+    for category in ("Figures", "Claims", "Report"):
+        assert f'"{category}"' in text, category
+    for label, values in labels.items():
+        said = set(re.findall(rf'"{label}":\s*"(\w+)"', text))
+        assert values <= said, (label, said)
+
+
 def test_the_archive_holds_the_files_themselves(reports, finished):
     with zipfile.ZipFile(reports["report.zip"]) as archive:
         held = {Path(name).name: archive.read(name) for name in archive.namelist()}
     for figure in figures_of(read_config(TINY)):
         assert held[f"{figure}.png"] == (finished.folder / f"reports/tiny/figures/{figure}.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "job", ["train", "attack", "identifiability", "leakage", "certificate", "convergence", "metrics"]
+)
+def test_the_log_of_a_job_that_takes_long_says_how_fast_it_is_and_what_is_left(finished, job):
+    for log in finished.folder.glob(f"logs/tiny/{re.sub(r'{.*?}', '*', JOBS[job].log)}"):
+        assert re.search(r"(/s|s/\w+|s a round), .*left", log.read_text()), log
+
+
+def test_a_run_says_what_is_done_and_left_while_it_runs(finished):
+    assert re.search(r"^tiny: \d+ of \d+ jobs done.*left, (about|at least)", finished.text, re.MULTILINE), (
+        finished.text[:3000]
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(HERE.parents[1]))
 
+from fldrep.applications.status import tell_now_and_then
 from fldrep.config.docs import config_schema
 from fldrep.config.documents import refuse_keys_given_twice
 from fldrep.config.overrides import snakemake_command, with_types
@@ -85,13 +86,16 @@ if workflow.is_main_process:
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
 
+# Cores here, or jobs at once on a cluster.
+JOBS_AT_ONCE = workflow.resource_settings.cores or workflow.resource_settings.nodes
+
 # A run that was killed leaves jobs and locks; the next one, but for a dry run, clears them.
 if workflow.is_main_process:
     folders = [workflow.modifier.modify_path(one) for one in (RESULTS, REPORTS)]
     said = former_results(Path(folders[0]))
     try:
         if not workflow.output_settings.dryrun:
-            said += claim_workdir(Path.cwd(), folders)
+            said += claim_workdir(Path.cwd(), folders, JOBS_AT_ONCE)
     except FLDRepError as error:
         raise WorkflowError(str(error)) from None
     for line in said:
@@ -188,9 +192,7 @@ def gpus_wanted(wildcards):
 
 def announcement(measuring):
     """The grid in a line, and what it costs in another; measuring takes some seconds, once a machine and code."""
-    # Cores here, or jobs at once on a cluster.
-    at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes
-    asked = ["estimate", "--settings", stable_json(CONFIG), "--cores", at_once]
+    asked = ["estimate", "--settings", stable_json(CONFIG), "--cores", JOBS_AT_ONCE]
     asked += [word for path in PLUGINS for word in ("--plugins", path)]
     if measuring:
         told = subprocess.run(
@@ -200,5 +202,5 @@ def announcement(measuring):
         )
         cost = told.stdout.strip() or told.stderr.strip()
     else:
-        cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(at_once)}"
+        cost = f"{CONFIG.name}: {estimate(CONFIG, within_s=0).sentence(JOBS_AT_ONCE)}"
     return f"{summary(CONFIG, GRID)}\n{cost}"

@@ -3,7 +3,12 @@ rule claims:
         **FINAL_TABLES,
     output:
         table=CLAIMS,
-        page=report(CLAIMS_PAGE, caption="../report/claims.rst", category="Claims"),
+        page=report(
+            CLAIMS_PAGE,
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"page": "claims"},
+        ),
     log:
         f"{LOGS}/claims.log",
     conda:
@@ -29,7 +34,12 @@ rule report:
         figures=FIGURES,
         gallery=GALLERY,
     output:
-        page=report(REPORT, caption="../report/report.rst", category="Report"),
+        page=report(
+            REPORT,
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "report"},
+        ),
         record=RECORD,
     log:
         f"{LOGS}/report.log",

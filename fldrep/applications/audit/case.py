@@ -102,6 +102,8 @@ def case_of(
     known, originals_as = (None, None) if originals is None else originals_of(originals, shape, constants)
     clients, labels = check_whole("clients", clients, 1), _class_numbers(labels)
     images = _images_of_each(images, clients, known, labels)
+    if given.kind == "weights" and images > 1 and epochs is batch_size is None:
+        notes.append(f"no local steps were told: taken for one step over all {images} images")
     return Case(
         model=taken,
         **_inner(taken, given),

@@ -41,7 +41,7 @@ def audit_with(case: Case, evidence: Evidence, work: Work, began: float) -> Audi
         },
         "attacks": [_attack(*one, outcome) for one, outcome in zip(judged, outcomes, strict=True)],
         "counterfactual": [_change(one) for one in work.changes],
-        "threat_model": threat_model(case, evidence),
+        "threat_model": threat_model(case, evidence, [one.attack for one in work.found]),
         "not_tried": _not_tried(case, work),
         "cut": work.cut,
         "settings": _settings(case, evidence, work),

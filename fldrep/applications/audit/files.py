@@ -4,11 +4,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fldrep.applications.audit.record import is_record, read_record
 from fldrep.arguments import line_of
 from fldrep.errors import ConfigError, DataError, told
 from fldrep.registry import run_file
@@ -22,13 +24,27 @@ READERS = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFi
 def read_update(path: Path) -> dict[str, Tensor]:
     """The tensors of an update or of weights, by name: a file of safetensors or NumPy's .npz.
 
-    What records a client's update for an audit writes such a file; it is read here and nowhere else.
     Errors: `DataError` naming the file.
     """
     found = _named(path)
     if not found:
         raise DataError(f"{told(path)}: holds no tensors: expected one for each parameter of the model")
     return found
+
+
+def read_given(paths: Mapping[str, Path | None], network: nn.Module) -> dict[str, Any]:
+    """What an audit takes, by keyword, from the files of update, weights, before and after, those that are given.
+
+    An update may be a record, which holds the weights before and after. Errors: `DataError` naming the file;
+    `ConfigError` for weights beside a record.
+    """
+    given = {name: path for name, path in paths.items() if path is not None}
+    update = given.pop("update", None)
+    if update is None or not is_record(update):
+        return {name: None if path is None else read_update(path) for name, path in paths.items()}
+    if given:
+        raise ConfigError(f"{next(iter(given))}: expected none beside a record, which holds the weights")
+    return read_record(update).of_audit(network)
 
 
 def read_images(path: Path) -> Tensor:

@@ -3,6 +3,7 @@
 from fldrep.applications.audit.case import Case
 from fldrep.applications.audit.evidence import Evidence
 from fldrep.config.attacks import attack_settings
+from fldrep.config.threat import PASSIVE, threat_of
 
 ACTIVE = "an active server, which sends weights made for spying (imprint modules, Fowl et al. 2022, arXiv:2110.13057)"
 BEYOND = {
@@ -14,8 +15,8 @@ BEYOND = {
 }
 
 
-def threat_model(case: Case, evidence: Evidence) -> dict[str, object]:
-    """The attacker in words: honest but curious, who follows the protocol and keeps what it sees."""
+def threat_model(case: Case, evidence: Evidence, attacks: list[str]) -> dict[str, object]:
+    """The attacker in words, and what each attack takes of it. Args: attacks: presets that were tried."""
     each = "one image" if case.images == 1 else f"{case.images} images"
     sees = f"the update of one client with {each}"
     if case.clients > 1:
@@ -29,10 +30,11 @@ def threat_model(case: Case, evidence: Evidence) -> dict[str, object]:
         knows.append("which entries were pruned: they are zero")
     unknown = ["the images, or others like them, beyond a spectrum of 1/frequency", "other updates of the client"]
     return {
-        "server": "honest but curious",
+        "server": PASSIVE,
         "sees": sees,
         "knows": knows,
         "does_not_know": unknown,
+        "attacks": {name: list(threat_of(attack_settings(name)).knows) for name in attacks},
         "assumes": ["batch norm and dropout in eval mode, as the gradient was taken"],
     }
 

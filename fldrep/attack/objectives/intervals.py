@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("intervals")
+@objective("intervals", knows=["mechanism"])
 def intervals(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Squares of how far entries lie outside one level around the observed, over the squared norm of the observed.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("orthogonal")
+@objective("orthogonal", knows=["mechanism"])
 def orthogonal(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over tensors of the squared cosine and of the squared relative difference of lengths.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("relative-l2", squares=True)
+@objective("relative-l2", squares=True, knows=["noise"])
 def relative_l2(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The squared difference over the squared norm of the observed gradient."""
     from fldrep.attack.inner_product import norm, norm2, to_each

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("scaled-l2", needs=["clip"])
+@objective("scaled-l2", needs=["clip"], knows=["mechanism"])
 def scaled_l2(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The squared difference to the observed gradient once the trial is scaled as fits it best.
 

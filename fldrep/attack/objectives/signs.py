@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("signs")
+@objective("signs", knows=["mechanism"])
 def signs(trial: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The share of the trial's absolute sum that has another sign than was observed; 0 counts as another by half.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Limit = Annotated[float | None, Field(description="magnitude that a defense limits entries to, as is public", gt=0)]
 
 
-@objective("truncated")
+@objective("truncated", knows=["mechanism"])
 def truncated(
     trial: Mapping[str, Tensor],
     observed: Mapping[str, Tensor],

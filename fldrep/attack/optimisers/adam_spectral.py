@@ -1,7 +1,4 @@
-"""Adam on coefficients of a cosine transform, in units of what natural images have there.
-
-Its constants were found on CIFAR-10 test images, none of them an image that a grid attacks.
-"""
+"""Adam on coefficients of a cosine transform, in units of what natural images have there."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     from fldrep.attack.problem import Outcome, Problems, Progress
     from fldrep.config.attacks import AttackSettings
 
+TUNED_ON = {"cifar10": (range(4),)}  # test images that the constants below and the settings' values were found on
 BETAS = (0.9, 0.99)  # the second shorter than Adam's own 0.999: all ends after some hundred steps
 
 

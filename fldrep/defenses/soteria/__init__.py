@@ -44,7 +44,7 @@ class Soteria(Defense):
 
     zeros = "head"
     order, colour, marker = 10, "#0173b2", "o"
-    strengths = ({"rate": 0.4}, {"rate": 0.8}, {"rate": 0.95})
+    strengths = ({"rate": 0.4}, {"rate": 0.6}, {"rate": 0.8})
     rules: ClassVar[dict[str, tuple[str, str]]] = {
         "ratio": ("o", "#0173b2"),
         "inverse": ("P", "#029e73"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fldrep.config.jobs import AccountingJob
-from fldrep.models.checkpoint import model_for
+from fldrep.defenses.networks import untrained
 from fldrep.storage.imageset import ImageSet
 from fldrep.storage.places import Run
 from fldrep.tables.accounting import ACCOUNTING
@@ -13,7 +13,7 @@ from fldrep.theory.accounting import accounting_rows
 
 def accounting_job(run: Run, job: AccountingJob, images: Path, shards: Path, accounting: Path, code: str = "") -> None:
     """Table `accounting` of one training run, from its settings alone."""
-    model = model_for(run, job.model, ImageSet.read(images))
+    model = untrained(run, job.model, job.defense, ImageSet.read(images))
     rows = accounting_rows(
         job.defense,
         job.train,

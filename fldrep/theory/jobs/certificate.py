@@ -1,5 +1,6 @@
 """The certificate job: theorem 1 on the reconstructions of one attack job."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,8 +10,10 @@ from fldrep.config.jobs import CertificateJob
 from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defended_update, defense_of
 from fldrep.defenses.defense import Defense
+from fldrep.defenses.networks import trained
 from fldrep.errors import ConfigError, DataError
-from fldrep.models.checkpoint import input_of, model_at
+from fldrep.machine.progress import log_each
+from fldrep.models.checkpoint import input_of
 from fldrep.models.model import Model
 from fldrep.models.updates import HEAD_WEIGHT
 from fldrep.storage.imageset import ImageSet
@@ -38,7 +41,7 @@ def certificate_job(
     if defense.zeros != "head":
         raise ConfigError(f"defense {run.defense!r} leaves r as it is: there is nothing to certify; Soteria prunes r")
     data = ImageSet.read(images)
-    model = model_at(run, where.round, job.model, data, checkpoints)
+    model = trained(run, where.round, job.model, job.defense, data, checkpoints)
     to_input = input_of(job.model, data).to_input
     kept = read_tensors(reconstructions, ["originals", "images", "labels"])
     originals, found = to_input(kept["originals"]), to_input(kept["images"])
@@ -46,7 +49,8 @@ def certificate_job(
         raise DataError(f"{reconstructions}: holds {len(originals)} targets, expected {len(job.targets)}")
     masks = kept_features(model, originals, kept["labels"], defense)
     box = to_input(torch.zeros_like(originals[:1])), to_input(torch.ones_like(originals[:1]))
-    rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box)
+    progress = partial(log_each, desc="certificate", unit="restart")
+    rows = certificate_rows(model, originals, found, masks, points=job.certificate.points, box=box, progress=progress)
     names = {"round": where.round, "update_kind": where.update_kind, "attack": where.attack}
     shared = {**run.columns(job.defense), **names, "code": code}
     CERTIFICATE.write([{**shared, **row, "target": job.targets[row["target"]]} for row in rows], certificate)

@@ -1,5 +1,6 @@
 """The convergence job: theorem 2 on softmax regression over the images of a few clients."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from fldrep.config.theory import ConvergenceSettings
 from fldrep.errors import DataError
+from fldrep.machine.progress import log_each
 from fldrep.models.building import build_model
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
@@ -41,6 +43,7 @@ def convergence_job(
         moments=settings.moments,
         repetitions=settings.repetitions,
         batch_size=settings.batch_size,
+        progress=partial(log_each, desc="convergence", unit="mask"),
     )
     CONVERGENCE.write([{**vars(split), **row, "code": code} for row in rows], convergence)
 

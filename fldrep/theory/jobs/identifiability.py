@@ -11,9 +11,11 @@ from fldrep.atomic import atomic_write
 from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
+from fldrep.defenses.networks import trained
 from fldrep.defenses.sent import Batches, sent_updates
 from fldrep.machine.devices import device_for
-from fldrep.models.checkpoint import model_at, read_memory
+from fldrep.machine.progress import log_each
+from fldrep.models.checkpoint import read_memory
 from fldrep.models.model import Model, without_pruned
 from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, as_batches, client_update, clipped
 from fldrep.storage.imageset import ImageSet
@@ -43,13 +45,13 @@ def identifiability_job(
     data = ImageSet.read(images)
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, data, shards).to(device)
-        model = model_at(where.run, where.round, job.model, data, checkpoints).to(device)
+        model = trained(where.run, where.round, job.model, job.defense, data, checkpoints).to(device)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
         unit = float((data.std / torch.tensor(batches.normalisation.std)).square().mean().sqrt())
         done = Done(identifiability.with_suffix(".resume.json"), batches.key(where, job, code, model))
-        for number in range(len(done.found), len(held)):
+        for number in log_each(range(len(done.found), len(held)), "identifiability", "update"):
             sent = {name: value[number] for name, value in update.items()}
             done.add(determined(model, held[number], labels[number], sent, job, unit))
     IDENTIFIABILITY.write(_rows(where, job, batches, done.found, code), identifiability)

@@ -1,5 +1,6 @@
 """The leakage job: how well representations and labels are read from updates at one checkpoint."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -7,8 +8,10 @@ import torch
 from torch import Tensor
 
 from fldrep.config.jobs import LeakageJob
+from fldrep.defenses.networks import trained
 from fldrep.errors import DataError
-from fldrep.models.checkpoint import input_of, model_at
+from fldrep.machine.progress import log_each
+from fldrep.models.checkpoint import input_of
 from fldrep.seeds import generator
 from fldrep.storage.imageset import ImageSet, as_pixels
 from fldrep.storage.places import Checkpoint, Run
@@ -27,8 +30,9 @@ def leakage_job(
     """
     run, round = where.run, where.round
     data, settings = ImageSet.read(images), job.leakage
-    model = model_at(run, round, job.model, data, checkpoints)
-    to_input = input_of(job.model, data).to_input
+    model = trained(run, round, job.model, job.defense, data, checkpoints)
+    normalisation = input_of(job.model, data)
+    to_input = normalisation.to_input
     most, held = max(settings.batch_sizes), SHARDS.read(shards)
     drawn = [client_batch(held, run, batch, most, shards) for batch in range(settings.batches)]
     positions = torch.cat([images_held for _, images_held in drawn])
@@ -43,6 +47,8 @@ def leakage_job(
         batches=settings.batches,
         draw=lambda batch, size: torch.arange(batch * most, batch * most + size),
         noise=lambda batch, size: generator("leakage noise", *vars(run).values(), round, batch, size),
+        progress=partial(log_each, desc="leakage", unit="batch"),
+        normalisation=normalisation,
     )
     shared = {**run.columns(job.defense), "round": round, "code": code}
     LEAKAGE.write([{**shared, **row, "client": drawn[row["batch"]][0]} for row in rows], leakage)

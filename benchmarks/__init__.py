@@ -1,0 +1,1 @@
+"""What `make bench` measures, and evidence from a GPU."""

@@ -1,0 +1,1 @@
+"""Clients on MNIST that train LeNet."""
