@@ -38,6 +38,12 @@ test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt
 test-flower: env  ## Flower's simulation for real, with nothing beside it: Ray gives up where it is not up in 30 s
 	$(BIN)/python -m pytest -n 0 -m long tests/applications/test_flower_example.py
 
+test-crate: env  ## the RO-Crate of a run, by the validator of its profile, in an environment of its own
+	$(BIN)/python -m pytest -m "" tests/applications/test_crate.py -rs
+
+test-conda: env  ## the environment of the figures by a stand-in for conda, and a figure drawn in it; needs Python 3.12
+	$(BIN)/python -m pytest -m "" tests/conda -rs
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,7 +60,7 @@ evidence-wheels: env  ## what evidence from a GPU needs there and may not find (
 	  --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
 	  -c requirements.lock -d benchmarks/gpu/wheels pydantic platformdirs
 
-publish: env  ## the finished results of CONFIG into docs/results, and the README's numbers
+publish: env  ## the finished results of CONFIG into docs/results, and the numbers of README and docs
 	$(BIN)/python -m fldrep publish $(CONFIG)
 
 schema: env  ## workflow/schemas and config/README.md from fldrep/config
@@ -62,6 +68,16 @@ schema: env  ## workflow/schemas and config/README.md from fldrep/config
 
 map: env  ## docs/map.md from the code
 	$(BIN)/python -m fldrep map
+
+docs: env  ## docs/ as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
+
+paper: env  ## the published results as one page, docs/paper.html
+	$(BIN)/python -m fldrep paper
+
+status: env  ## what of CONFIG is done, runs, failed and is left, the time left, and the ends of failed logs
+	@$(BIN)/python -m fldrep status $(CONFIG)
 
 clean:  ## what the workflow made (not the environment, not the cache of downloads)
 	rm -rf results reports/*/ logs .snakemake

@@ -81,3 +81,17 @@ def test_the_readme_fits_a_screen_and_names_the_commands():
     code = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
     assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", code, re.MULTILINE))
     assert yaml.safe_load((ROOT / "mkdocs.yml").read_text().partition("nav:")[0])["strict"] is True
+
+
+def test_every_target_of_the_makefile_has_a_rule_and_says_what_it_does():
+    text = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    rules = re.findall(r"^([a-z-]+):(?!=)", text, re.MULTILINE)
+    assert sorted(phony.split()) == sorted(rules)
+    (code,) = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text().partition("## Four")[0], re.DOTALL)
+    assert set(re.findall(r"^make (\w+)", code, re.MULTILINE)) <= set(rules)
+
+
+def test_every_page_has_a_place_on_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f": {path.name}\n" not in nav] == []

@@ -142,7 +142,7 @@ def test_the_paper_stands_alone_and_follows_its_tables(results):
 
     def one_is_lost(rows):
         own = rows["attack"].eq("closed-form") & rows["model"].eq("convnet-64")
-        rows.loc[rows.index[own][0], ["recovered", "ssim"]] = [False, 0.0]
+        rows.loc[rows.index[own][-1], ["recovered", "ssim"]] = [False, 0.0]  # the picture is of another
 
     edit(results / "demo", ATTACKS, one_is_lost)
     assert "<dd>1 of 2</dd>" in paper_text(results)
