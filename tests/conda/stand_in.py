@@ -21,11 +21,14 @@ PLATFORMS = ("linux-64", "noarch")
 
 
 def main() -> None:
-    """The commands `--version`, `info`, `config --get` and `env create`."""
+    """The commands `--version`, `info`, `config --get`, `env create` and `clean`, which finds nothing left to clean."""
     parser = argparse.ArgumentParser(prog="conda")
     parser.add_argument("--version", action="version", version=f"conda {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info").add_argument("--json", action="store_true", required=True)
+    clean = commands.add_parser("clean")
+    for option in ("-y", "--tarballs", "--packages"):
+        clean.add_argument(option, action="store_true")
     config = commands.add_parser("config")
     config.add_argument("--get", required=True)
     config.add_argument("--json", action="store_true", required=True)
@@ -39,7 +42,7 @@ def main() -> None:
         print(json.dumps({"conda_prefix": os.environ["CONDA_STAND_IN"], "platform": PLATFORMS[0]}))
     elif given.command == "config":
         print(json.dumps({"get": {"channel_priority": "strict"}}))
-    else:
+    elif given.command == "env":
         environment = yaml.safe_load(given.file.read_text())
         specs = [one for one in environment["dependencies"] if isinstance(one, str)]
         asyncio.run(install(environment["channels"], specs, given.prefix))
