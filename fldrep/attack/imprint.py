@@ -1,8 +1,8 @@
 """An imprint module: layers by which an active server reads images off a gradient, whatever the network behind.
 
-Each of K units measures the same h = mean of the input's pixels, and is on where h is above its threshold c_k; all units
-have the same effect on what follows. So rows k of dL/dW sum g x over the images x above c_k, and of dL/db sum g. The
-difference of neighbouring rows is of the images between two thresholds: where there is one, dL/dW over dL/db is it.
+Each of K units measures the same h, the mean of the input's entries, and is on where h is above its threshold c_k; all
+units have the same effect on what follows. So row k of dL/dW sums g x over the images x above c_k, and dL/db sums g.
+The difference of neighbouring rows is of the images between two thresholds: where there is one, dL/dW over dL/db is it.
 
 Source: Fowl et al. 2022, "Robbing the Fed", arXiv:2110.13057: thresholds at quantiles of h over public images. Ours is
 that the sum of the units is added to every pixel, weakly, so that the network behind works on.

@@ -2,7 +2,6 @@
 
 import pytest
 
-from fldrep import registry
 from fldrep.config.attacks import attack_settings
 from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import parse_config
@@ -54,10 +53,8 @@ def own(trial, observed):
 """
 
 
-def config_of(tmp_path, name, word):
-    file = tmp_path / f"{name}.py"
-    file.write_text(OWN.format(name=name, word=word))
-    registry.load_plugins(file)
+def config_of(plug_in, name, word):
+    plug_in(OWN.format(name=name, word=word))
     return {
         "name": "small",
         "partitions": {"iid": {}},
@@ -69,14 +66,14 @@ def config_of(tmp_path, name, word):
     }
 
 
-def test_of_a_plug_in(tmp_path):
-    config = parse_config(config_of(tmp_path, "told-of-noise", "noise"))
+def test_of_a_plug_in(plug_in):
+    config = parse_config(config_of(plug_in, "told-of-noise", "noise"))
     assert threat_of(config.attacks["mine"]).knows == ("labels", "noise")
 
 
-def test_a_word_that_means_nothing_is_refused(tmp_path):
+def test_a_word_that_means_nothing_is_refused(plug_in):
     with pytest.raises((ConfigError, UnknownName), match=r"'weather'.*known: labels"):
-        parse_config(config_of(tmp_path, "told-of-weather", "weather"))
+        parse_config(config_of(plug_in, "told-of-weather", "weather"))
 
 
 def test_every_word_is_said_of_some_attack_or_explained():

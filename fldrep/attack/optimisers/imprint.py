@@ -34,7 +34,10 @@ class Imprint:
         return with_imprint(model, public, settings.units)
 
     def solve(self, problems: Problems, settings: AttackSettings, progress: Progress) -> Outcome:
-        """Read the images of each update. Errors: `ConfigError` where the network has no such module."""
+        """Read the images of each update. Nothing is moved, so the initial distance is that of what is read.
+
+        Errors: `ConfigError` where the network has no such module.
+        """
         import torch
 
         from fldrep.attack.imprint import BIAS, WEIGHT, images_in
@@ -51,6 +54,6 @@ class Imprint:
         images = torch.stack(found).view_as(problems.images).to(problems.images)
         images = problems.normalisation.clamp(images)
         progress.advance(settings.iterations)
-        initial, final = (problems.match(one, problems.soft_labels)[0] for one in (problems.images, images))
-        steps = torch.full_like(final, settings.iterations, dtype=torch.long)
-        return Outcome(images, problems.labels, initial, final, finite(final), steps)
+        distance, _, _ = problems.match(images, problems.soft_labels)
+        steps = torch.full_like(distance, settings.iterations, dtype=torch.long)
+        return Outcome(images, problems.labels, distance, distance, finite(distance), steps)

@@ -35,7 +35,7 @@ class Learned:
         self.regression: Regression | None = None  # trained once, for the problems of all chunks
 
     def solve(self, problems: Problems, settings: AttackSettings, progress: Progress) -> Outcome:
-        """Answer each problem. The initial distance is that of the random start."""
+        """Answer each problem. Nothing is moved from a start, so the initial distance is that of the answer."""
         import torch
 
         from fldrep.attack.problem import Outcome, finite
@@ -47,9 +47,9 @@ class Learned:
             progress.advance(settings.iterations)
         update = observation.rows(list(range(len(problems.images))))
         images = observation.normalisation.to_input(self.regression.answer(update))[:, None].to(problems.images)
-        initial, final = (problems.match(one, problems.soft_labels)[0] for one in (problems.images, images))
-        steps = torch.full_like(final, settings.iterations, dtype=torch.long)
-        return Outcome(images, problems.labels, initial, final, finite(final), steps)
+        distance, _, _ = problems.match(images, problems.soft_labels)
+        steps = torch.full_like(distance, settings.iterations, dtype=torch.long)
+        return Outcome(images, problems.labels, distance, distance, finite(distance), steps)
 
 
 def _trained_on(observation, settings: AttackSettings, progress: Progress) -> Regression:
