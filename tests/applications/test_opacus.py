@@ -119,6 +119,7 @@ def test_the_example_prints_epsilon_beside_the_floor(capsys, monkeypatch):
     dp_sgd.main([1.0], budget=2.0)
     *_, row = capsys.readouterr().out.splitlines()
     noise, seldom, drawn, floor, verdict, _ = (cell.strip() for cell in row.strip("|").split("|"))
-    assert (noise, verdict) == ("1", "not-identifiable")
+    assert noise == "1"
+    assert verdict in ("not-identifiable", "identifiable-not-recovered")  # the second where the budget only counts
     assert float(seldom) < float(drawn)
     assert 0.1 < float(floor) <= 1
