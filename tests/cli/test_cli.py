@@ -103,8 +103,8 @@ def test_a_bug_is_not_dressed_as_a_users_mistake(monkeypatch):
     [
         (["photo", "@page.html", "--label", "1", "--out", ">out"], "page.html: not a readable image"),
         (["photo", "@page.html", "--label", "10", "--out", ">out"], "label: 10: expected 0 to 9"),
-        (["publish", "@absent.yaml", "--readme", "@page.html", "--out", ">out"], "absent.yaml: not a readable YAML"),
-        (["publish", "--readme", "@absent.md", "--out", ">out"], "absent.md: cannot be read"),
+        (["publish", "@absent.yaml", "--text", "@page.html", "--out", ">out"], "absent.yaml: not a readable YAML"),
+        (["publish", "--text", "@absent.md", "--out", ">out"], "absent.md: cannot be read"),
         (["estimate", "@absent.yaml"], "absent.yaml: not a readable YAML file"),
         (["estimate", "@plugged.yaml"], "plugins: 'absent.py': no such file"),
         (["schema", "--plugins", "@absent.py"], "absent.py: cannot be read as Python"),

@@ -28,7 +28,7 @@ class Learned:
 
         hashed: Positive = option(4096, "entries that an update is hashed to")
         width: Positive = option(1024, "units of each hidden layer")
-        lr: float = option(1e-3, "step size of Adam", gt=0)
+        lr: float = option(1e-3, "step size of the optimiser", gt=0)
         batch_size: Positive = option(100, "public images a step")
 
     def __init__(self):
