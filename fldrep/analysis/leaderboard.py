@@ -18,17 +18,19 @@ COST = 0.01  # the most accuracy, as a share of images, that a setting of a defe
 def leaderboard(attacks: pd.DataFrame, training: pd.DataFrame, identifiability: pd.DataFrame) -> pd.DataFrame:
     """A row a run (`OF_RUNS`) that was trained and attacked, by network; first those of whom least is found.
 
+    Those that are `costly`, which lose more than `COST` on the images held out, stand after all others.
+
     Columns: `OF_DEFENSE`; `cost`, the accuracy lost on the test set, an `Estimate` of the mean over seeds, each beside
     the undefended run of its seed; `accuracy`, the mean; `published` and `found`, `Estimate`s of the share of clients
-    whose image was found in some round, by a published attack and by any; `certified`, the number of these that an
-    attack vouched for; `clients`, how many; `attack`, that which found most; `known` and `determined`: of how many
-    images of the last round it is known whether the update determines them, and of how many it does; `time`,
+    whose image was found in some round, by a published attack and by any; `certified`, the number of those whose
+    update an attack solved, with a certificate; `clients`, how many; `attack`, that which found most; `known` and
+    `determined`: of how many images it is known whether the update determines them, and of how many it does; `time`,
     `bytes`: local training, and what a client sends, over those of the undefended run.
     """
     rows = chosen(attacks)
     rows = rows[rows["refused"].fillna("") == ""]
     rows = rows.assign(found=is_found(rows), certified=rows["certified"].eq(True), published=~is_adaptive(rows))
-    costs = paired_costs(training, "test_accuracy")
+    costs, held_out = (paired_costs(training, f"{part}_accuracy") for part in ("test", "held_out"))
     images = image_verdicts(attacks, identifiability)
     board = pd.DataFrame(
         [
@@ -36,6 +38,7 @@ def leaderboard(attacks: pd.DataFrame, training: pd.DataFrame, identifiability: 
                 **dict(zip(OF_RUNS, run, strict=True)),
                 **_outcome(own),
                 **cost,
+                "costly": bool(rows_where(held_out, OF_RUNS, run)["cost"].mean() > COST),
                 **_determined(rows_where(images, OF_RUNS, run)),
             }
             for run, own in rows.groupby(OF_RUNS)
@@ -43,13 +46,13 @@ def leaderboard(attacks: pd.DataFrame, training: pd.DataFrame, identifiability: 
         ],
         columns=[*OF_RUNS, *OF_DEFENSE, *_OUTCOME, *_COST, *_DETERMINED],
     )
-    place = [board[name].map(lambda one: one.median) for name in ("found", "published", "cost")]
-    order = pd.concat([board[OF_RUNS[:-1]], *place], axis=1).sort_values([*OF_RUNS[:-1], "found", "published", "cost"])
+    medians = {name: board[name].map(lambda one: one.median) for name in ("found", "published", "cost")}
+    order = board[[*OF_RUNS[:-1], "costly"]].assign(**medians).sort_values([*OF_RUNS[:-1], "costly", *medians])
     return board.loc[order.index].reset_index(drop=True)
 
 
 _OUTCOME = ["published", "found", "certified", "clients", "attack"]
-_COST = ["accuracy", "cost", "time", "bytes"]
+_COST = ["accuracy", "cost", "costly", "time", "bytes"]
 _DETERMINED = ["known", "determined"]
 
 

@@ -25,6 +25,10 @@ NOT_LOOKED_AT = "neither attacked nor looked at"
 NOT_EVEN_UNDEFENDED = "not identifiable even undefended"
 NOT_IDENTIFIABLE = "not identifiable"
 
+# Mean squared error in pixels up to which a certified image is the client's own. A client whose defense changes its
+# images before their gradient is taken, as `ats` does, sends the update of another one, which an attack may certify.
+SAME_IMAGE = 1e-4
+
 # From the worst for the client to the best: the verdict of a cell is the worst of its images'.
 VERDICTS = (
     FOUND,
@@ -61,13 +65,14 @@ IMAGE = [*DEFENDED, *PAIR]
 
 
 def is_found(attacks: pd.DataFrame) -> pd.Series:
-    """Whether each row's reconstruction is its image: certified, or at the config's SSIM.
+    """Whether each row's reconstruction is its image: certified and the same, or at the config's SSIM.
 
     By SSIM it must also be nearer than the images of an attacker who knows nothing, which reach it on simple data.
     """
     uninformed = attacks[[f"{guess}_ssim" for guess in UNINFORMED]].astype(float).max(axis=1)
     by_ssim = attacks["recovered"].astype(bool) & (attacks["ssim"].astype(float) > uninformed)
-    return attacks["certified"].eq(True) | by_ssim
+    certified = attacks["certified"].eq(True) & (attacks["mse_pixel"].astype(float) <= SAME_IMAGE)
+    return certified | by_ssim
 
 
 def image_verdicts(attacks: pd.DataFrame, identifiability: pd.DataFrame) -> pd.DataFrame:

@@ -20,13 +20,17 @@ HEADS = [
         "the config's SSIM and nearer than the images of an attacker who knows nothing",
     ),
     ("by published attacks", "the same, by the attacks that know of no defense"),
-    ("certified", "clients whose image an attack vouched for"),
+    (
+        "certified",
+        "clients whose update an attack solved, with a certificate; where the defense changes the images themselves, "
+        "as ats does, the changed image is certified, which counts as found only where it is the client's own",
+    ),
     ("strongest attack", "that which found most"),
     ("determined", "images of the last round that the update determines, of those of which it is known"),
     (
         "accuracy lost",
         "points on the test set after the last round, the mean over seeds, each beside the undefended run of its seed "
-        "[95 %, Student's t]",
+        "[95 %, Student's t]; * more than a point on the images held out, so that the row stands last",
     ),
     ("accuracy", "share of test images classified correctly, the mean over seeds"),
     ("time", "of local training, over that of the undefended client"),
@@ -57,7 +61,7 @@ def _row(row, section: Mapping) -> list[str]:
         str(row.certified),
         row.attack or "–",
         f"{row.determined} of {row.known}" if row.known else "–",
-        _points_text(row.cost),
+        _points_text(row.cost) + " *" * row.costly,
         f"{100 * row.accuracy:.1f} %",
         f"{number(row.time)}x",
         f"{number(row.bytes)}x",
