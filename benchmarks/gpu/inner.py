@@ -39,8 +39,17 @@ def _in_float64(settings: AttackSettings) -> bool:
     return any(words("optimiser", one.optimiser).get("float64") for one in (settings, *members_of(settings).values()))
 
 
+def _asks_for_more(settings: AttackSettings) -> bool:
+    """Whether an attack needs public images, or a linear layer in front of the last, which these networks lack."""
+    return bool({"public-images", "inner-linear"} & set(settings.needs))
+
+
 # The attacks that compute in the precision of the network: the others solve for the image, which takes minutes.
-GRADIENT_ATTACKS = sorted(preset for preset in ATTACK_PRESETS if not _in_float64(attack_settings(preset)))
+GRADIENT_ATTACKS = sorted(
+    preset
+    for preset in ATTACK_PRESETS
+    if not _in_float64(attack_settings(preset)) and not _asks_for_more(attack_settings(preset))
+)
 
 __all__ = [
     "AGREEMENT",

@@ -86,9 +86,17 @@ def test_the_undefended_client_is_credited_with_nothing(attacked, floors):
 
 
 def test_certified_is_found_at_any_ssim_and_a_null_is_not_certified(attacked):
-    rows = attacked("none").assign(certified=[True, False, None, False])
+    rows = attacked("none").assign(certified=[True, False, None, False], mse_pixel=[1e-5, 1e-5, 1e-5, 0.1])
     images = image_verdicts(rows, NOT_LOOKED)
     assert images["found"].tolist() == images["certified"].tolist() == [True, False, False, False]
+
+
+def test_a_certified_image_that_is_not_the_clients_own_is_not_found(attacked):
+    """A defense that changes the images themselves sends the update of others, which are solved for."""
+    rows = attacked("none").assign(certified=True, mse_pixel=[1e-5, 1e-3, 0.1, 0.1])
+    images = image_verdicts(rows, NOT_LOOKED)
+    assert images["certified"].tolist() == [True] * 4
+    assert images["found"].tolist() == [True, False, False, False]
 
 
 def test_the_ssim_of_who_knows_nothing_finds_no_image(attacked):

@@ -8,15 +8,13 @@ import io
 import sys
 from importlib.metadata import files
 
-import requests
-from requests.adapters import HTTPAdapter
-from rocrate_validator import models, services
-
 CONTEXT = next(one for one in files("rocrate") if one.name == "ro-crate.jsonld").locate().read_bytes()
 
 
-def answered(adapter: HTTPAdapter, request: requests.PreparedRequest, **_) -> requests.Response:
-    """What would be fetched."""
+def answered(adapter, request, **_):
+    """What would be fetched, as requests has it."""
+    import requests
+
     response = requests.Response()
     response.status_code = 200 if request.url == "https://w3id.org/ro/crate/1.1/context" else 404
     response.raw = io.BytesIO(CONTEXT)
@@ -25,15 +23,24 @@ def answered(adapter: HTTPAdapter, request: requests.PreparedRequest, **_) -> re
     return response
 
 
-HTTPAdapter.send = answered
-result = services.validate(
-    services.ValidationSettings(
-        rocrate_uri=sys.argv[1],
-        profile_identifier=sys.argv[2],
-        requirement_severity=models.Severity.RECOMMENDED,
-        no_cache=True,
+def main(crate: str, profile: str) -> None:
+    """Print each issue, and the verdict."""
+    from requests.adapters import HTTPAdapter
+    from rocrate_validator import models, services
+
+    HTTPAdapter.send = answered
+    result = services.validate(
+        services.ValidationSettings(
+            rocrate_uri=crate,
+            profile_identifier=profile,
+            requirement_severity=models.Severity.RECOMMENDED,
+            no_cache=True,
+        )
     )
-)
-for issue in result.get_issues():
-    print(issue.severity.name, issue.check.identifier, issue.message)
-print("failed" if result.has_issues(models.Severity.REQUIRED) else "passed")
+    for issue in result.get_issues():
+        print(issue.severity.name, issue.check.identifier, issue.message)
+    print("failed" if result.has_issues(models.Severity.REQUIRED) else "passed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

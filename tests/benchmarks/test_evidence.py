@@ -144,8 +144,9 @@ def test_the_whole_covers_what_was_asked():
         assert {case for one, case in planned if one == mode} == cases
     assert len(planned) == len(set(planned))
     assert {one.name for one in comparisons("convnet-64") if one.kind == "attack"} == set(GRADIENT_ATTACKS)
-    exact = {"closed-form", "closed-form-pruned", "gauss-newton"}
-    assert set(ATTACK_PRESETS) - set(GRADIENT_ATTACKS) == exact | {"ensemble"}
+    exact = {"closed-form", "closed-form-pruned", "closed-form-below", "gauss-newton"}
+    asking = {"learned", "imprint", "gs-spectral-below"}  # for public images, for another linear layer
+    assert set(ATTACK_PRESETS) - set(GRADIENT_ATTACKS) == exact | asking | {"ensemble"}
 
 
 @pytest.mark.parametrize("module", [attacks, photo])
