@@ -20,7 +20,7 @@ from fldrep.applications.leaderboard import (
 )
 from fldrep.config.reading import parse_config, read_config
 from fldrep.errors import ConfigError, DataError
-from fldrep.report.results import Results
+from fldrep.report.results import Results, read_results
 from fldrep.tables.final import FINAL
 from tests.figures.synthetic import attack_table, training_table
 
@@ -189,3 +189,12 @@ def test_a_run_stands_alone_where_nothing_is_published_on_its_terms(published, t
     other = replace(own, config=own.config.model_copy(update={"seeds": [7]}))
     assert beside_published(other, folder) == (other.tables, other.config)
     assert beside_published(own, tmp_path / "nothing") == (own.tables, own.config)
+
+
+def test_on_the_published_leaderboard_the_strongest_cheap_settings_are_attacked(terms):
+    found = read_results(str(TERMS.parents[1] / "docs/results/leaderboard"))
+    config = yaml.safe_load((TERMS.parent / "leaderboard.yaml").read_text())
+    names = chosen(found.tables["training"], config)
+    assert len(names) >= 12
+    assert set(found.tables["attacks"]["defense"]) == {"none", *names.values()}
+    assert config["grid"][1:] == with_attacks(config, terms, names)["grid"][len(config["grid"]) :]
