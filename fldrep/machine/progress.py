@@ -39,12 +39,19 @@ class _Lines:
         sys.stderr.flush()
 
 
+class _Bar(tqdm):
+    """Silent until something is done: a job that fails at once says its error and no more."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        return super().display(msg, pos) if self.n else True
+
+
 def log_lines(total: int, desc: str, unit: str = "step") -> tqdm:
     """A progress bar of `tqdm` that writes a line to the log, at most one every `EVERY_S` seconds.
 
     Args: unit: what is counted, in the singular: a rate reads `12.5step/s`.
     """
-    return tqdm(total=total, desc=desc, unit=unit, file=_Lines(), mininterval=EVERY_S, bar_format=LINE)
+    return _Bar(total=total, desc=desc, unit=unit, file=_Lines(), mininterval=EVERY_S, bar_format=LINE)
 
 
 def log_each(items: Sequence[T], desc: str, unit: str) -> Iterator[T]:
