@@ -320,6 +320,23 @@ def begun(request, finished_run) -> Iterator[None]:
 
 
 @pytest.fixture
+def call(monkeypatch, capsys):
+    """`python -m fldrep ...` in this process: exit code, stdout and stderr."""
+    from fldrep.cli import main as cli
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fldrep", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return called
+
+
+@pytest.fixture
 def plug_in(tmp_path):
     """A function that loads a text as a plug-in, which is forgotten after the test."""
     before, modules = dict(registry._ADDED), set(sys.modules)

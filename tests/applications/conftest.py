@@ -1,12 +1,8 @@
 """A client, its network and its update, small enough to be audited in a second."""
 
-import sys
-
 import pytest
 import torch
 from torch import nn
-
-from fldrep.cli import main as cli
 
 SHAPE = (1, 12, 12)
 
@@ -62,19 +58,3 @@ def pixels() -> torch.Tensor:
     down, across = torch.meshgrid(torch.linspace(0, 1, 12), torch.linspace(0, 1, 12), indexing="ij")
     disc = ((down - 0.4) ** 2 + (across - 0.6) ** 2 < 0.1).float()
     return torch.stack([0.2 + 0.6 * disc, (down + disc) / 2, across * (1 - disc)])[:, None]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """`python -m fldrep ...` in this process: exit code, stdout and stderr."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fldrep", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return called

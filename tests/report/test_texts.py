@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ import pytest
 from fldrep.analysis.published import PHOTO_MSE
 from fldrep.analysis.rows import chosen, converged
 from fldrep.analysis.words import number
-from fldrep.cli import main as cli
 from fldrep.errors import DataError, UnknownName
 from fldrep.report import blocks, texts
 from fldrep.tables.attacks import ATTACKS
@@ -141,27 +139,11 @@ def test_performance_is_what_was_measured(tmp_path):
     assert "processor: fast" in made["performance"]
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Exit code, stdout and stderr of `python -m fldrep publish ...`."""
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fldrep", "publish", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return called
-
-
 def test_the_command_publishes_and_writes_the_blocks_it_has_numbers_for(finished_runs, copy_of, call):
     run = copy_of(finished_runs("demo"))
     page = run.root / "README.md"
     page.write_text(marked("demo", "photo"))
-    code, out, _ = call("config/demo.yaml")
+    code, out, _ = call("publish", "config/demo.yaml")
     assert code == 0
     assert re.fullmatch(
         r"docs/results/demo: 0\.\d\d MB of tables\nREADME\.md: 1 of 2 blocks written\n"
@@ -177,7 +159,7 @@ def test_the_command_publishes_and_writes_the_blocks_it_has_numbers_for(finished
     assert sorted(path.name for path in (run.root / "docs/results/demo/figures").iterdir()) == sorted(
         path.name for path in (run.reports / "figures").iterdir()
     )
-    assert call()[0] == 0  # the blocks alone
+    assert call("publish")[0] == 0  # the blocks alone
     assert page.read_text() == text
 
 
@@ -185,13 +167,13 @@ def test_the_command_rewrites_an_older_folder_by_name(tmp_path, monkeypatch, cal
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text("Words.\n")
     shutil.copytree(Path(__file__).parent / "older" / "small", "docs/results/small")
-    code, out, _ = call("--again", "small")
+    code, out, _ = call("publish", "--again", "small")
     assert code == 0
     first, *_, last = out.splitlines()
     assert first == "docs/results/small: written again; 1 claims say something else"
     assert last == "README.md: 0 of 0 blocks written"
     assert (tmp_path / "docs/results/small/training.csv").exists()
-    code, out, told = call("--again", "large")
+    code, out, told = call("publish", "--again", "large")
     assert (code, out) == (2, "")
     assert (
         told
@@ -203,10 +185,10 @@ def test_a_mistake_leaves_the_readme_and_docs_as_they_were(finished, call):
     page = finished.root / "README.md"
     page.write_text(marked("demo"))
     (finished.metrics / "attacks.parquet").unlink()
-    code, out, told = call("config/small.yaml")
+    code, out, told = call("publish", "config/small.yaml")
     assert (code, out) == (2, "")
     assert re.fullmatch(r"fldrep: error: .*attacks\.parquet: not a readable Parquet table[^\n]*\n", told)
     assert page.read_text() == marked("demo")
     assert not list(finished.root.glob("docs/results/*"))
     page.write_text(marked("pie"))
-    assert "unknown block of a text 'pie'" in call()[2]
+    assert "unknown block of a text 'pie'" in call("publish")[2]
