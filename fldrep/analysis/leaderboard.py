@@ -9,8 +9,8 @@ from fldrep.analysis.accuracy import OF_RUNS
 from fldrep.analysis.families import is_adaptive
 from fldrep.analysis.floors import RECOGNISED
 from fldrep.analysis.intervals import Estimate, share_interval
-from fldrep.analysis.rows import OF_DEFENSE, PAIR, chosen, last_rounds, rows_where
-from fldrep.analysis.verdicts import image_verdicts, is_found
+from fldrep.analysis.rows import OF_DEFENSE, PAIR, last_rounds, rows_where
+from fldrep.analysis.verdicts import image_verdicts, judged
 
 COST = 0.01  # the most accuracy, as a share of images, that a setting of a defense may cost to be chosen
 
@@ -27,9 +27,7 @@ def leaderboard(attacks: pd.DataFrame, training: pd.DataFrame, identifiability: 
     `determined`: of how many images it is known whether the update determines them, and of how many it does; `time`,
     `bytes`: local training, and what a client sends, over those of the undefended run.
     """
-    rows = chosen(attacks)
-    rows = rows[rows["refused"].fillna("") == ""]
-    rows = rows.assign(found=is_found(rows), certified=rows["certified"].eq(True), published=~is_adaptive(rows))
+    rows = judged(attacks).assign(published=lambda each: ~is_adaptive(each))
     costs, held_out = (paired_costs(training, f"{part}_accuracy") for part in ("test", "held_out"))
     images = image_verdicts(attacks, identifiability)
     board = pd.DataFrame(

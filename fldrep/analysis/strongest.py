@@ -3,8 +3,8 @@
 import pandas as pd
 
 from fldrep.analysis.families import is_adaptive
-from fldrep.analysis.rows import ERROR, OF_DEFENSE, chosen, converged, places_of_defenses
-from fldrep.analysis.verdicts import DEFENDED, is_found
+from fldrep.analysis.rows import ERROR, OF_DEFENSE, converged, places_of_defenses
+from fldrep.analysis.verdicts import DEFENDED, judged
 
 OF_ATTACK = [*DEFENDED, "attack"]
 
@@ -19,9 +19,7 @@ def attack_outcomes(attacks: pd.DataFrame, error: str = ERROR) -> pd.DataFrame:
     the median over targets that did not diverge; `published`, whether the attack strengthens no other; `strongest` and
     `strongest_published`, whether it is that of its cell.
     """
-    rows = chosen(attacks)
-    rows = rows[rows["refused"].fillna("") == ""]
-    rows = rows.assign(found=is_found(rows), certified=rows["certified"].eq(True), published=~is_adaptive(rows))
+    rows = judged(attacks).assign(published=lambda each: ~is_adaptive(each))
     cells = rows.groupby(OF_ATTACK)
     outcomes = cells[[*OF_DEFENSE, "preset", "variant_of", "published"]].first()
     outcomes = outcomes.join(cells[["found", "certified"]].sum()).assign(

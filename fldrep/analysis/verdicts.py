@@ -75,6 +75,13 @@ def is_found(attacks: pd.DataFrame) -> pd.Series:
     return certified | by_ssim
 
 
+def judged(attacks: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count of the attacks that were run, with `found` (`is_found`) and `certified` as booleans."""
+    rows = chosen(attacks)
+    rows = rows[rows["refused"].fillna("") == ""]
+    return rows.assign(found=is_found(rows), certified=rows["certified"].eq(True))
+
+
 def image_verdicts(attacks: pd.DataFrame, identifiability: pd.DataFrame) -> pd.DataFrame:
     """One row an image under a defense (`IMAGE`), of all that either table has; defenses in the order they are shown.
 
@@ -103,9 +110,7 @@ _OUTCOME, _FLOOR = ["attacks", "found", "certified", "found_by"], ["floor", "tim
 
 def _outcomes(attacks: pd.DataFrame) -> pd.DataFrame:
     """By image: what came of the attacks on it, by the restart that each attacker would hand in."""
-    rows = chosen(attacks)
-    rows = rows[rows["refused"].fillna("") == ""]
-    rows = rows.assign(found=is_found(rows), certified=rows["certified"].eq(True))
+    rows = judged(attacks)
     outcomes = rows.groupby(IMAGE)[["found", "certified"]].any().assign(attacks=rows.groupby(IMAGE)["attack"].nunique())
     by = rows[rows["found"]].groupby(IMAGE)["attack"].agg(lambda names: ", ".join(sorted(set(names))))
     return outcomes.assign(found_by=by.reindex(outcomes.index).fillna(""))[_OUTCOME]

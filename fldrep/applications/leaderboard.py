@@ -44,12 +44,13 @@ def run_leaderboard(
     Errors: `ConfigError` for the terms, and for what a defense says of itself; `DataError` where the workflow fails.
     """
     methods = added_by(plugins) if plugins else list(registry.built_in("defense"))
-    trained = with_candidates(named_for(read_document(terms), plugins), methods)
+    asked = named_for(read_document(terms), plugins)
+    trained = with_candidates(asked, methods)
     path = folder / f"{trained['name']}.yaml"
     training = Path("results") / trained["name"] / final_table(TRAINING.name)
     _write(trained, path)
     _run_workflow(cores, path, training)
-    _write(with_attacks(trained, read_document(terms), chosen(TRAINING.read(training), trained)), path)
+    _write(with_attacks(trained, asked, chosen(TRAINING.read(training), trained)), path)
     _run_workflow(cores, path)
     return path, [*lines(*beside_published(read_results(str(path)), published))]
 

@@ -8,19 +8,16 @@ from typing import Any
 import pandas as pd
 
 from fldrep.analysis.intervals import Estimate, median_interval, share_interval
-from fldrep.analysis.rows import SETTING, chosen, converged, rows_where, updates_of
+from fldrep.analysis.rows import SETTING, converged, rows_where, updates_of
 from fldrep.analysis.strongest import attack_outcomes
-from fldrep.analysis.verdicts import DEFENDED, cell_verdicts, image_verdicts, is_found
+from fldrep.analysis.verdicts import DEFENDED, cell_verdicts, image_verdicts, judged
 from fldrep.analysis.words import interval_text, nominal_text, number, setting_text
-from fldrep.config.documents import read_document
-from fldrep.config.reading import parse_config
 from fldrep.errors import DataError
 from fldrep.report.claims_table import claims_for_reading, place
-from fldrep.report.plugin_files import load_beside
+from fldrep.report.plugin_files import published_config
 from fldrep.report.record import read_json
 from fldrep.tables.claims import CLAIMS
 from fldrep.tables.final import FINAL
-from fldrep.tables.table import Table
 
 SUBJECT, UNDEFENDED = "soteria", "none"  # methods, as the tables name them
 EXACT = "closed-form"  # the preset that solves for the image
@@ -100,13 +97,11 @@ class Published:
     @cached_property
     def config(self) -> dict:
         """The config as a mapping, with its defaults; the plug-ins that lie beside it are loaded."""
-        raw = read_document(self.folder / "config.yaml")
-        load_beside(self.folder, raw)
-        return parse_config(raw).model_dump(mode="json")
+        return published_config(self.folder).model_dump(mode="json")
 
     def table(self, name: str) -> pd.DataFrame:
         """The rows of a final table; one without rows was left out of the folder."""
-        return _rows(FINAL[name], self.folder)
+        return FINAL[name].read_in(self.folder)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -121,7 +116,11 @@ class Published:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The table `claims`."""
-        return _rows(CLAIMS, self.folder)
+        return CLAIMS.read_in(self.folder)
+
+    @cached_property
+    def _judged(self) -> pd.DataFrame:
+        return judged(self.attacks)
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
@@ -150,17 +149,16 @@ class Published:
 
     def outcome(self, setting: tuple, defense: str, attack: str) -> Outcome | None:
         """What an attack found of a defense's images in a setting; None where it was not run there."""
-        rows = rows_where(chosen(self.attacks), [*DEFENDED, "attack"], (*setting, defense, attack))
-        rows = rows[rows["refused"].fillna("") == ""]
+        rows = rows_where(self._judged, [*DEFENDED, "attack"], (*setting, defense, attack))
         if rows.empty:
             return None
-        found, usable = is_found(rows), converged(rows)
+        usable = converged(rows)
         return Outcome(
             attack,
-            int(found.sum()),
+            int(rows["found"].sum()),
             len(rows),
-            int(rows["certified"].eq(True).sum()),
-            share_interval(found, groups=updates_of(rows)),
+            int(rows["certified"].sum()),
+            share_interval(rows["found"], groups=updates_of(rows)),
             float(usable["ssim"].median()),
             float(usable["mse"].median()),
         )
@@ -208,11 +206,6 @@ class Published:
     def claims_read(self) -> list[dict]:
         """`claims_table.claims_for_reading` of the claims."""
         return claims_for_reading(self.claims)
-
-
-def _rows(table: Table, folder: Path) -> pd.DataFrame:
-    path = table.file_in(folder)
-    return table.read(path, older=True) if path.exists() else pd.DataFrame(columns=table.names)
 
 
 def _bracket(share: Estimate) -> str:

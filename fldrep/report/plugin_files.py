@@ -4,6 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fldrep.config.documents import read_document
+from fldrep.config.reading import parse_config
+from fldrep.config.renamed import with_new_words
+from fldrep.config.whole import Config
 from fldrep.errors import DataError
 from fldrep.registry import load_plugins
 from fldrep.syntax import local_files
@@ -42,3 +46,13 @@ def load_beside(folder: Path, config: Mapping[str, Any]) -> list[Path]:
     files = [folder / Path(name).name for name in config.get("plugins") or []]
     load_plugins(files)
     return files
+
+
+def published_config(folder: Path) -> Config:
+    """The config of a published folder, of any version, after the plug-ins that lie beside it are loaded.
+
+    Errors: `ConfigError` naming the file or the key.
+    """
+    words = with_new_words(read_document(folder / "config.yaml"))
+    load_beside(folder, words)
+    return parse_config(words)

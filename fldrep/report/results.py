@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from fldrep.config.reading import parse_config, read_config
-from fldrep.config.renamed import with_new_words
+from fldrep.config.reading import read_config
 from fldrep.config.whole import Config
 from fldrep.errors import DataError, told
-from fldrep.report.plugin_files import load_beside
+from fldrep.report.plugin_files import published_config
 from fldrep.report.record import read_json, read_record
-from fldrep.report.results_folder import codes_in, read_published
+from fldrep.report.results_folder import codes_in
 from fldrep.storage.places import CLAIMS as CLAIMS_FILE
 from fldrep.storage.places import RECORD, final_table
 from fldrep.tables.claims import CLAIMS
@@ -60,12 +58,11 @@ def read_results(said: str, root: Path = Path()) -> Results:
 
 def _published(said: str, folder: Path) -> Results:
     facts = read_json(folder / "provenance.json")
-    words = with_new_words(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    load_beside(folder, words)
-    tables = {name: read_published(table, folder)[1] for name, table in FINAL.items()}
-    claims = read_published(CLAIMS, folder)[1]
+    config = published_config(folder)
+    tables = {name: table.read_in(folder) for name, table in FINAL.items()}
+    claims = CLAIMS.read_in(folder)
     origin = {key: str(facts[key]) for key in ORIGIN if key in facts}
-    return Results(said, parse_config(words), tables, claims, origin, facts.get("versions", {}), codes_in(tables))
+    return Results(said, config, tables, claims, origin, facts.get("versions", {}), codes_in(tables))
 
 
 def _finished(said: str, name: str, root: Path) -> Results:

@@ -87,9 +87,9 @@ def rewrite(folder: Path) -> list[str]:
     words = with_new_words(yaml.safe_load(text))
     plugins = beside(load_beside(folder, words))
     config = parse_config(words)
-    read = {name: read_published(table, folder) for name, table in FINAL.items()}
+    read = {name: _read_published(table, folder) for name, table in FINAL.items()}
     rows = {name: frame for name, (_, frame) in read.items()}
-    before = read_published(CLAIMS, folder)[1]
+    before = CLAIMS.read_in(folder)
     claims = claims_table(Tables(config, rows), before["command"].iloc[0])
     differences = _differences(before, claims)
     told |= {"rows": {name: len(frame) for name, frame in rows.items()}, "code": codes_in(rows)}
@@ -119,14 +119,13 @@ def _differences(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
     return found
 
 
-def _read(table: Table, path: Path, older: bool = False) -> tuple[Table, pd.DataFrame]:
-    return table.in_file(path, older), table.read(path, older)
+def _read(table: Table, path: Path) -> tuple[Table, pd.DataFrame]:
+    return table.in_file(path), table.read(path)
 
 
-def read_published(table: Table, folder: Path) -> tuple[Table, pd.DataFrame]:
-    """A table of a published folder of any version; one without rows was left out."""
+def _read_published(table: Table, folder: Path) -> tuple[Table, pd.DataFrame]:
     path = table.file_in(folder)
-    return _read(table, path, older=True) if path.exists() else (table, pd.DataFrame(columns=table.names))
+    return table.in_file(path, older=True) if path.exists() else table, table.read_in(folder)
 
 
 @contextmanager

@@ -112,8 +112,7 @@ def _of_table(folder: str, table: Table, block: Callable[[pd.DataFrame], str]) -
     """A block of one table of a published folder, below a line that says where it comes from."""
 
     def text(results: Path, link: str) -> str:
-        rows = table.read(table.file_in(results / folder), older=True)
-        return f"{origin_text(results / folder, link)}\n\n{block(rows)}"
+        return f"{origin_text(results / folder, link)}\n\n{block(table.read_in(results / folder))}"
 
     return Block((folder,), text)
 
