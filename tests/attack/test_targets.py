@@ -125,6 +125,8 @@ ATTACKS = {
 OTHERS = {
     "ensemble": {"preset": "ensemble"},
     "mine": {"objective": "l2", "optimiser": "signed-adam", "variant_of": ["dlg", "gs"]},
+    "learned": {"preset": "learned", "hashed": 64, "width": 16, "restarts": 2},
+    "imprint": {"preset": "imprint", "units": 256},
 }
 PAIRS = [(defense, attack) for defense, attack in product(DEFENSES, ATTACKS) if attack != "masked" or "-" in defense]
 
@@ -262,3 +264,21 @@ def test_only_noise_knows_the_defenses_name(folder):
     assert torch.equal(sent("a", "soteria-40")["head.weight"], sent("b", "soteria-40")["head.weight"])
     assert torch.equal(sent("a", "gaussian")["head.weight"], sent("a", "gaussian")["head.weight"])
     assert not torch.equal(sent("a", "gaussian")["head.weight"], sent("b", "gaussian")["head.weight"])
+
+
+@pytest.mark.parametrize("defense", ["none", "soteria-80", "gaussian"])
+def test_a_server_that_learns_has_images_of_its_own_and_their_updates(folder, defense):
+    rows, found = run_job(folder, defense, "learned", targets=(0, 1, 2), iterations=3)
+    assert (rows["refused"] == "").all()
+    assert (rows["iterations"] == 3).all()
+    assert (rows["label"] == rows["label_found"]).all()
+    assert torch.equal(found["images"][:, 0], found["images"][:, 1]), "restarts find the same"
+    assert found["images"].min() > 0
+    assert found["images"].max() < 1
+
+
+@pytest.mark.parametrize("defense", ["none", "soteria-80"])
+def test_an_active_server_attacks_clients_of_the_network_that_it_sent(folder, defense):
+    rows, found = run_job(folder, defense, "imprint")
+    assert (rows["refused"] == "").all()
+    torch.testing.assert_close(found["images"][:, 0], found["originals"], atol=1e-4, rtol=0)
