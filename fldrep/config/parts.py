@@ -37,6 +37,7 @@ def words(kind: str, name: str) -> Mapping[str, Any]:
     `float64=True`: it computes in float64, whatever the network's dtype; `whole=True`: its steps do not tell what it
     costs, so an estimate measures a whole attack; `learns=True`: it passes over the public images, `iterations` times
     and once a job, however many problems there are; `server="active"`: the server changes the network that it sends.
+    A regulariser may say `observes=True`: it is given the observation of the problems' updates as a keyword.
     Any part may say `needs=[...]`, words of `needs.NEEDS`, and `knows=[...]`, words of `threat.KNOWLEDGE`: what an
     attacker with it knows besides the update.
     """

@@ -14,6 +14,9 @@ class UpdateSettings(Section):
     )
     batch_size: Positive | None = option(None, "images in a local step", unit="images")
     lr: float | None = option(None, "step size of the local steps", gt=0)
+    training_mode: bool | None = option(
+        None, "whether batch norm normalises by the batch, as it does in training, and its statistics are sent besides"
+    )
 
     @model_validator(mode="after")
     def _check(self):

@@ -134,7 +134,9 @@ def constants_for(channels: int, normalisation: str | Normalisation | None) -> N
 
 
 def _like(update: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
-    return Update(tensors, update.defended, update.distorted) if isinstance(update, Update) else tensors
+    if not isinstance(update, Update):
+        return tensors
+    return Update(tensors, update.defended, update.distorted, update.statistics)
 
 
 def check_local(local: LocalSteps | None) -> LocalSteps | None:

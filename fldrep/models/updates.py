@@ -43,7 +43,8 @@ class Update(dict[str, Tensor]):
 
     `defended` is `none`, `head` (columns of the last layer's weight) or `all`; `distorted`: whether entries were
     changed otherwise than by zeros, noise on all and one scale. Both are public, as an honest-but-curious server knows
-    the protocol. A plain dict does where they are not needed.
+    the protocol. `statistics`: running means and variances of batch norms after the step, {its name: (N, 2, C)}, which
+    no defense changes; empty where none are sent. A plain dict does where these are not needed.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Update(dict[str, Tensor]):
         tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
         defended: str = "none",
         distorted: bool = False,
+        statistics: Mapping[str, Tensor] | None = None,
     ):
         super().__init__(tensors)
-        self.defended, self.distorted = defended, distorted
+        self.defended, self.distorted, self.statistics = defended, distorted, dict(statistics or {})
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

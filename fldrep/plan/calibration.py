@@ -128,15 +128,17 @@ def _attacker(unit: Unit, problems: int) -> Callable[[int], None]:
     import fldrep
     from fldrep.attack.active import sent_network
     from fldrep.attack.surrogate import Surrogate
+    from fldrep.defenses.sent import as_clients_compute, statistics_sent
     from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 
     settings, sent = ATTACKS.validate(json.loads(unit.attack)), UpdateSettings.model_validate_json(unit.update)
     images, labels = _random_images(unit, problems * sent.images)
     images, labels = images.unflatten(0, (problems, sent.images)), labels.view(problems, sent.images)
     public = _random_images(unit, PUBLIC)
-    model, local = sent_network(settings, _model(unit), public[0]), LocalSteps.of(sent)
+    model, local = as_clients_compute(sent_network(settings, _model(unit), public[0]), sent), LocalSteps.of(sent)
     surrogate = Surrogate(*public, lambda *given: fldrep.client_update(model, *given, local))
-    update = Update(fldrep.client_update(model, images, labels, local), "head")
+    statistics = statistics_sent(model, images, sent)
+    update = Update(fldrep.client_update(model, images, labels, local), "head", statistics=statistics)
     last = next(name for name, here in model.own_names().items() if here == HEAD_WEIGHT)
     update[last] = update[last] * (torch.arange(update[last].shape[-1]) % 2).to(images.device)
     known = None if settings.labels == "optimised" else labels
@@ -178,11 +180,13 @@ def _parameters(unit: Unit) -> float:
 def _push(unit: Unit) -> float:
     import torch
 
+    from fldrep.defenses.sent import as_clients_compute
     from fldrep.derivatives.layerwise import gradient_map
     from fldrep.derivatives.update_jacobian import PUSHED_AT_ONCE, SentGradient
     from fldrep.models.updates import LocalSteps
 
-    sent, model = UpdateSettings.model_validate_json(unit.update), _model(unit).double()
+    sent = UpdateSettings.model_validate_json(unit.update)
+    model = as_clients_compute(_model(unit).double(), sent)
     images, labels = _random_images(unit, sent.images)
     shapes = {name: value.shape for name, value in model.named_parameters()}
     soft = torch.nn.functional.one_hot(labels, unit.classes).double()
