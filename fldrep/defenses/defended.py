@@ -52,6 +52,15 @@ def defended_step(defense: Defense, client: Client, plain: Mapping[str, Tensor])
     return _step(defense, replace(client, model=_prepared(defense, client.model)), plain)
 
 
+def images_taken(defense: Defense, client: Client) -> Tensor:
+    """The images that a client takes its gradient of: its own, or what the defense makes of them. (B, C, H, W).
+
+    Args: client: as it is before anything is drawn, so that what is drawn here is drawn for its update once more.
+    """
+    client = _with_memory(defense, client)
+    return batch_of(defense, replace(client, model=_prepared(defense, client.model)))[0]
+
+
 def acts_on_steps(defense: Defense) -> bool:
     """Whether a defense does something at each local step, so that it cannot be laid on a finished update."""
     return any(overrides(defense, hook) for hook in ("on_model", "on_batch", "on_step"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from fldrep.config.models import ModelSettings
 from fldrep.config.section import Section
 from fldrep.config.updates import UpdateSettings
 from fldrep.defenses.client import Client
-from fldrep.defenses.defended import defended_gradient, defended_update, defense_of
+from fldrep.defenses.defended import defended_gradient, defended_update, defense_of, images_taken
 from fldrep.models.batch_statistics import in_training_mode, sent_statistics
 from fldrep.models.checkpoint import input_of
 from fldrep.models.model import Model
@@ -100,16 +100,18 @@ def sent_updates(
     Args: model: as `as_clients_compute` gives it; memories: what the defense of the client of each number kept up to
     this round; repeats: rounds in which the client sends, whose mean it is; only noise differs from one to the next.
     """
-    defense, sent = defense_of(settings), []
+    defense, sent, taken = defense_of(settings), [], []
     repeats, local = repeats if defense.std else 1, LocalSteps.of(update)
     images, labels = as_batches(batches.inputs, batches.labels)
     for number, held, classes, memory in zip(batches.numbers, images, labels, memories, strict=True):
-        drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
-        client = Client(model, held, classes, drawn, memory=memory, normalisation=batches.normalisation)
+        named = "noise", run.dataset, run.model, run.partition, run.defense, number, run.seed
+        client = Client(model, held, classes, generator(*named), memory=memory, normalisation=batches.normalisation)
         rounds = [defended_update(defense, client, local) for _ in range(repeats)]
         sent.append({name: sum(one[name] for one in rounds) / repeats for name in rounds[0]})
+        if update.training_mode:
+            taken.append(images_taken(defense, replace(client, generator=generator(*named))))
     joined = {name: torch.cat([one[name] for one in sent]) for name in sent[0]}
-    return Update(joined, defense.zeros, defense.distorts, statistics_sent(model, images, update))
+    return Update(joined, defense.zeros, defense.distorts, statistics_sent(model, taken, update))
 
 
 def as_clients_compute(model: Model, update: UpdateSettings) -> Model:
@@ -117,10 +119,10 @@ def as_clients_compute(model: Model, update: UpdateSettings) -> Model:
     return in_training_mode(model) if update.training_mode else model
 
 
-def statistics_sent(model: Model, images: Tensor, update: UpdateSettings) -> dict[str, Tensor]:
+def statistics_sent(model: Model, images: Iterable[Tensor], update: UpdateSettings) -> dict[str, Tensor]:
     """What batch norms of clients in training mode send after one step; nothing is kept of several steps.
 
-    Shape: (N, B, C, H, W) -> {name: (N, 2, C)}.
+    Shape: N times (B, C, H, W) -> {name: (N, 2, C)}.
     """
     if not update.training_mode or update.local_epochs is not None:
         return {}

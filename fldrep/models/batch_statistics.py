@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fldrep.errors import ConfigError
+from fldrep.functional import functional_call
 from fldrep.models.model import Model
 
 
@@ -55,16 +56,14 @@ def in_training_mode(model: Model) -> Model:
     made = copy.deepcopy(model).eval()
     norms = [name for name, one in made.named_modules() if isinstance(one, _BatchNorm) and one.running_var is not None]
     if not norms:
-        raise ConfigError(
-            "training_mode: the network has no batch norm with running statistics, so it has no such mode"
-        )
+        raise ConfigError("training_mode: True: the network has no batch norm with running statistics")
     for name in norms:
         made.set_submodule(name, TrainingBatchNorm(made.get_submodule(name)))
     return made
 
 
 def moments_of(model: Model, images: Tensor) -> dict[str, Tensor]:
-    """Mean and variance of each channel of what each batch norm is given, {its name: (2, C)}; differentiable.
+    """Mean and variance of each channel of what each batch norm is given, {its name: (2, C)}; differentiable by images.
 
     The variance is the one that running statistics hold, over n - 1. Shape: images (B, C, H, W), one batch.
     """
@@ -79,8 +78,9 @@ def moments_of(model: Model, images: Tensor) -> dict[str, Tensor]:
 
     norms = {name: one for name, one in model.named_modules() if isinstance(one, TrainingBatchNorm)}
     hooks = [one.register_forward_pre_hook(keep(name)) for name, one in norms.items()]
+    fixed = {name: value.detach() for name, value in model.named_parameters()}
     try:
-        model.features(images)
+        functional_call(model, (fixed, dict(model.named_buffers())), (images,))
     finally:
         for hook in hooks:
             hook.remove()

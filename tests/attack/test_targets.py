@@ -127,6 +127,7 @@ OTHERS = {
     "mine": {"objective": "l2", "optimiser": "signed-adam", "variant_of": ["dlg", "gs"]},
     "learned": {"preset": "learned", "hashed": 64, "width": 16, "restarts": 2},
     "imprint": {"preset": "imprint", "units": 256},
+    "statistics": {"preset": "gs-spectral-statistics"},
 }
 PAIRS = [(defense, attack) for defense, attack in product(DEFENSES, ATTACKS) if attack != "masked" or "-" in defense]
 
@@ -146,11 +147,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+LENET = {"architecture": "lenet", "init": "uniform"}
+
+
 def job(
-    defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations: int = 0, update: dict | None = None
+    defense: str,
+    attack: str,
+    targets: tuple[int, ...] = (0, 1),
+    iterations: int = 0,
+    update: dict | None = None,
+    model: dict | None = None,
 ) -> AttackJob:
     sections = {
-        "model": {"architecture": "lenet", "init": "uniform"},
+        "model": model or LENET,
         "defense": DEFENSES[defense],
         "attack": {**(ATTACKS | OTHERS)[attack], "iterations": iterations},
         "update": update or {},
@@ -282,3 +291,16 @@ def test_an_active_server_attacks_clients_of_the_network_that_it_sent(folder, de
     rows, found = run_job(folder, defense, "imprint")
     assert (rows["refused"] == "").all()
     torch.testing.assert_close(found["images"][:, 0], found["originals"], atol=1e-4, rtol=0)
+
+
+def test_clients_in_training_mode_send_statistics_that_an_attack_uses(folder):
+    made, images = {"architecture": "convnet", "width": 2}, ImageSet.read(folder / "images")
+    untrained = model_for(Run("cifar10", "lenet", "dealt", "none", 0), job("none", "gs", model=made).model, images)
+    write_checkpoints(folder / "checkpoints-7", {0: untrained.state_dict()}, {})
+    update = {"images": 2, "training_mode": True}
+    for defense in ("none", "soteria-40", "gaussian"):
+        rows, _ = run_job(folder, defense, "statistics", seed=7, iterations=1, update=update, model=made)
+        assert (rows["refused"] == "").all(), defense
+        assert (rows["iterations"] == 1).all()
+    rows, _ = run_job(folder, "none", "statistics", seed=7, iterations=1, update={"images": 2}, model=made)
+    assert rows["refused"].str.contains("comes without them").all()
