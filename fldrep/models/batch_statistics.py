@@ -28,8 +28,14 @@ class TrainingBatchNorm(nn.Module):
             self.register_buffer(name, getattr(norm, name))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: (B, C, ...) -> same. Errors: `ValueError`, torch's own, for one value a channel."""
-        return nn.functional.batch_norm(images, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        """Shape: (B, C, ...) -> same. By hand, since torch's own has no right second derivative under `torch.func`."""
+        among = [axis for axis in range(images.ndim) if axis != 1]
+        column = [-1 if axis == 1 else 1 for axis in range(images.ndim)]
+        centred = images - images.mean(among, keepdim=True)
+        standard = centred * (centred.square().mean(among, keepdim=True) + self.eps).rsqrt()
+        if self.weight is None:
+            return standard
+        return standard * self.weight.view(column) + self.bias.view(column)
 
     @property
     def share(self) -> float:

@@ -13,6 +13,7 @@ from fldrep.config.checking import stable_json
 from fldrep.config.threat import threat_of
 from fldrep.config.updates import UpdateSettings
 from fldrep.defenses.sent import statistics_sent
+from fldrep.derivatives.layerwise import gradient_map
 from fldrep.errors import AttackRefused, ConfigError
 from fldrep.models.batch_statistics import in_training_mode, moments_behind, moments_of, sent_statistics
 from fldrep.models.model import with_head
@@ -59,6 +60,21 @@ def test_gradients_and_running_statistics_are_torchs_own(plain, model):
         for name, value in found.statistics.items():
             norm = twin.get_submodule(name)
             torch.testing.assert_close(value[client], torch.stack([norm.running_mean, norm.running_var]))
+
+
+def test_the_derivative_by_the_images_is_that_of_differences(model):
+    """torch's own batch norm in training mode gives another one under torch.func."""
+    gradients, soft = gradient_map(model, SHAPE), nn.functional.one_hot(LABELS, 4).double()
+    drawn = torch.Generator().manual_seed(3)
+    weights = {name: torch.randn(2, *value.shape, generator=drawn).double() for name, value in model.named_parameters()}
+    along, step = torch.randn(images().shape, generator=drawn).double(), 1e-6
+
+    def value(at):
+        return sum((gradients.run(at, soft)[0][name] * one).sum() for name, one in weights.items())
+
+    found = (gradients.run(images(), soft)[1](weights)[0] * along).sum()
+    expected = (value(images() + step * along) - value(images() - step * along)) / (2 * step)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_the_batchs_own_statistics_are_read_off_what_is_sent(model):
