@@ -176,6 +176,18 @@ def _performance(results: Path, link: str) -> str:
     return f"From {page}. {performance_block(told['lines'], told['measured'])}"
 
 
+def _of_rows(name: str) -> Block:
+    """A block of a table that a script of its own measured: docs/results/NAME.json."""
+
+    def text(results: Path, link: str) -> str:
+        told = read_json(results / f"{name}.json")
+        where = ", ".join(f"{key} {told['measured'][key]}" for key in ("commit", "versions"))
+        table = markdown(told["heads"], told["rows"])
+        return f"From [docs/results/{name}.json]({link}/{name}.json): {told['said']} ({where}).\n\n{table}"
+
+    return Block((f"{name}.json",), text)
+
+
 BLOCKS = {
     "contrast": Block((DEMO, f"{DEMO}/{PICTURES}"), _contrast),
     "findings": Block((CPU, DEMO), lambda results, link: findings_text(results)),
@@ -186,4 +198,6 @@ BLOCKS = {
     "photo-gpu": _of_table("photo-gpu", ATTACKS, photo_block),
     "leaderboard": Block((LEADERBOARD,), _leaderboard),
     "performance": Block(("performance.json",), _performance),
+    "labels": _of_rows("labels"),
+    "training-mode": _of_rows("training-mode"),
 }
