@@ -13,7 +13,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defense import Defense, overrides
 from fldrep.defenses.hooks import batch_of, memory_of, step_of, update_of
 from fldrep.models.model import Model
-from fldrep.models.updates import LocalSteps, Update, client_update
+from fldrep.models.updates import LocalSteps, Update, along, client_update
 
 
 def defense_of(settings: DefenseSettings) -> Defense:
@@ -93,16 +93,16 @@ def _step(defense: Defense, client: Client, plain: Mapping[str, Tensor] | None) 
 
 
 def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[str, Tensor]:
-    """The sum of a client's local gradients, each defended at the weights that it starts from."""
-    place, total = copy.deepcopy(client.model), {}
+    """The sum of a client's local steps, each along a gradient that is defended at the weights that it starts from."""
+    place, total, step = copy.deepcopy(client.model), {}, None
     defense.on_model(place)
     for number, one in enumerate(local.batches(len(client.images))):
         at = replace(client, model=place, images=client.images[one], labels=client.labels[one], step=number)
-        gradient = _step(defense, at, None)
+        step = along(_step(defense, at, None), step, local.momentum)
         with torch.no_grad():
             for name, value in place.named_parameters():
-                value.sub_(gradient[name], alpha=local.lr)
-                total[name] = total.get(name, 0) + gradient[name]
+                value.sub_(step[name], alpha=local.lr)
+                total[name] = total.get(name, 0) + step[name]
     return total
 
 
