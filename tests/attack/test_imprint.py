@@ -67,7 +67,7 @@ def test_the_network_behind_works_on():
 
 def test_a_gain_leaves_the_network_and_raises_the_gradient_above_noise():
     plain = fldrep.build_model("lenet", SHAPE, 4, dtype=torch.float64).eval()
-    weak, strong = (with_imprint(plain, images(100, 1), 64, gain) for gain in (1.0, 1e8))
+    weak, strong = (with_imprint(plain, images(100, 1), 64, gain) for gain in (1.0, 1e12))
     sent, labels = images(3, 2), torch.tensor([0, 1, 2])
     torch.testing.assert_close(strong(sent), weak(sent))
     found = []
