@@ -32,6 +32,16 @@ def test_labels_of_a_batch_are_read_from_the_last_layer(made):
     assert torch.equal(inferred_labels(made.model, update, 4), LABELS.sort(1).values)
 
 
+@pytest.mark.parametrize("batch", [8, 16, 32, 64])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_most_labels_of_large_batches_are_read_off_an_untrained_network(made, batch, classes):
+    drawn = torch.Generator().manual_seed(batch)
+    labels = torch.randint(classes, (4, batch), generator=drawn)
+    found = inferred_labels(made.model, client_update(made.model, images_of(made, 4, batch), labels), batch)
+    counts = [torch.stack([torch.bincount(row, minlength=5) for row in some]) for some in (found, labels)]
+    assert torch.minimum(*counts).sum() / labels.numel() > 0.95
+
+
 def test_counts_sum_to_the_batch(made):
     drawn = torch.Generator().manual_seed(4)
     for _ in range(20):
