@@ -126,8 +126,6 @@ def _attacker(unit: Unit, problems: int) -> Callable[[int], None]:
     import torch
 
     import fldrep
-    from fldrep.attack.active import sent_network
-    from fldrep.attack.surrogate import Surrogate
     from fldrep.defenses.sent import as_clients_compute, statistics_sent
     from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 
@@ -135,8 +133,8 @@ def _attacker(unit: Unit, problems: int) -> Callable[[int], None]:
     images, labels = _random_images(unit, problems * sent.images)
     images, labels = images.unflatten(0, (problems, sent.images)), labels.view(problems, sent.images)
     public = _random_images(unit, PUBLIC)
-    model, local = as_clients_compute(sent_network(settings, _model(unit), public[0]), sent), LocalSteps.of(sent)
-    surrogate = Surrogate(*public, lambda *given: fldrep.client_update(model, *given, local))
+    model, local = as_clients_compute(fldrep.sent_network(settings, _model(unit), public[0]), sent), LocalSteps.of(sent)
+    surrogate = fldrep.Surrogate(*public, lambda *given: fldrep.client_update(model, *given, local))
     statistics = statistics_sent(model, images, sent)
     update = Update(fldrep.client_update(model, images, labels, local), "head", statistics=statistics)
     last = next(name for name, here in model.own_names().items() if here == HEAD_WEIGHT)
