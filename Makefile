@@ -4,7 +4,7 @@ VENV   ?= .venv
 CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN     = $(VENV)/bin
 # What holds the promises of docs/reliability.md; MARK="not long" leaves out the runs that are killed.
-FAULTS  = tests/faults tests/machine/test_devices.py tests/plan/test_leftovers.py tests/attack/test_resume.py tests/train/test_resume.py
+FAULTS  = tests/faults tests/machine/test_devices.py tests/plan/test_leftovers.py tests/attack/test_resume.py tests/train/test_resume.py tests/workflow/test_attackers.py
 MARK   ?=
 # Of the machine that evidence from a GPU is measured on.
 GPU_PYTHON ?= 3.12

@@ -17,6 +17,8 @@ _FACE = {
     "feature_scores": "fldrep.defenses.soteria.face",
     "column_mask": "fldrep.defenses.soteria.face",
     "reconstruct": "fldrep.attack.attacker",
+    "Surrogate": "fldrep.attack.surrogate",
+    "sent_network": "fldrep.attack.active",
     "compare": "fldrep.metrics.images",
     "identifiability": "fldrep.theory.identifiability",
     "audit": "fldrep.applications.audit.face",

@@ -94,6 +94,7 @@ def reconstruct(
         local=check_local(local),
         distorted=getattr(shared, "distorted", None),
         surrogate=surrogate,
+        statistics=getattr(shared, "statistics", None),
     )
     if problems_at_once != "auto":
         check_whole("problems_at_once", problems_at_once, 1)

@@ -114,7 +114,7 @@ class ProblemSet:
             residuals = Residuals(self.gradients, observed.gradient, weights, self.observation.rounding)
         return Problems(
             match=partial(self.match, observed),
-            regularisers=regularisers_of(self.settings),
+            regularisers=regularisers_of(self.settings, self.observation.some(targets)),
             images=images,
             logits=logits,
             labels=None if self.labels is None else self.labels[targets].to(images.device),
@@ -139,9 +139,15 @@ def _require_something(problems: ProblemSet, optimiser: object, settings: Attack
         raise AttackRefused(f"attack {settings.title!r}: target {target}{besides} {reason}", reasons)
 
 
-def regularisers_of(settings: AttackSettings) -> tuple[tuple[float, Callable], ...]:
-    """The regularisers of an attack, each with its weight."""
-    return tuple((weight, registry.value("regulariser", name)) for name, weight in weights_of(settings).items())
+def regularisers_of(settings: AttackSettings, observation: Observation) -> tuple[tuple[float, Callable], ...]:
+    """The regularisers of an attack, each with its weight. Args: observation: of one update a problem."""
+
+    def of_images(name: str) -> Callable:
+        function = registry.value("regulariser", name)
+        observes = words("regulariser", name).get("observes")
+        return partial(function, observation=observation) if observes else function
+
+    return tuple((weight, of_images(name)) for name, weight in weights_of(settings).items())
 
 
 def _fitting(problems: ProblemSet, optimiser: object, numbers: Numbers) -> int:

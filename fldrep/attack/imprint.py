@@ -5,7 +5,8 @@ units have the same effect on what follows. So row k of dL/dW sums g x over the 
 The difference of neighbouring rows is of the images between two thresholds: where there is one, dL/dW over dL/db is it.
 
 Source: Fowl et al. 2022, "Robbing the Fed", arXiv:2110.13057: thresholds at quantiles of h over public images. Ours is
-that the sum of the units is added to every pixel, weakly, so that the network behind works on.
+that the sum of the units is added to every pixel, weakly, so that the network behind works on; and that weights may be
+divided by a gain that their sum is multiplied with: the network stays, and the gradient of the units is larger by it.
 """
 
 import torch
@@ -20,25 +21,30 @@ STRENGTH = 1e-3  # of what is added to the pixels; gradients are divided by each
 class Imprint(nn.Module):
     """Images as they are, plus a little of how far their mean is above each threshold, in ascending order (K,)."""
 
-    def __init__(self, thresholds: Tensor, entries: int):
+    def __init__(self, thresholds: Tensor, entries: int, gain: float = 1.0):
         super().__init__()
-        self.units = nn.Linear(entries, len(thresholds)).to(thresholds)
+        self.gain, self.units = gain, nn.Linear(entries, len(thresholds)).to(thresholds)
         with torch.no_grad():
-            self.units.weight.fill_(1 / entries)
-            self.units.bias.copy_(-thresholds)
+            self.units.weight.fill_(1 / entries / gain)
+            self.units.bias.copy_(-thresholds / gain)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """In ascending order, (K,)."""
+        return -self.gain * self.units.bias.detach()
 
     def forward(self, images: Tensor) -> Tensor:
         """Shape: (B, C, H, W) -> same."""
         above = self.units(images.flatten(1)).relu().sum(1)
-        return images + STRENGTH * above.view(-1, 1, 1, 1)
+        return images + STRENGTH * self.gain * above.view(-1, 1, 1, 1)
 
 
-def with_imprint(model: Model, public: Tensor, units: int) -> Model:
+def with_imprint(model: Model, public: Tensor, units: int, gain: float = 1.0) -> Model:
     """The network that the server sends: with the module in front. Args: public: images (M, C, H, W) for quantiles."""
     means = public.to(model.head.weight).flatten(1).mean(1)
     steps = torch.arange(units, device=means.device, dtype=means.dtype) / units
     body = [*model.body] if isinstance(model.body, nn.Sequential) else [model.body]
-    module = Imprint(means.quantile(steps), public[0].numel())
+    module = Imprint(means.quantile(steps), public[0].numel(), gain)
     return Model(nn.Sequential(module, *body), model.head, model.shape).train(model.training)
 
 

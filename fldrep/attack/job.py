@@ -17,7 +17,7 @@ from fldrep.attack.surrogate import Surrogate
 from fldrep.config.jobs import AttackJob
 from fldrep.defenses.networks import trained
 from fldrep.defenses.rates import rates_of_update
-from fldrep.defenses.sent import Batches, sending, sent_updates
+from fldrep.defenses.sent import Batches, as_clients_compute, sending, sent_updates
 from fldrep.machine.devices import device_for, device_words
 from fldrep.machine.memory import keep_freed_memory
 from fldrep.machine.progress import log_lines
@@ -57,6 +57,7 @@ def attack_block(
         batches = Batches.of(where.run, job.model, job.update, job.targets, imageset, shards).to(device)
         model = trained(where.run, where.round, job.model, job.defense, imageset, checkpoints).to(device)
         model = sent_network(job.attack, model, _public_images(imageset, batches.normalisation)).to(device)
+        model = as_clients_compute(model, job.update)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         repeats = job.attack.repeats or 1
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories, repeats)
@@ -88,6 +89,7 @@ def _observation(
         local=LocalSteps.of(job.update),
         distorted=update.distorted,
         surrogate=_surrogate(where.run, job, model, batches, imageset),
+        statistics=update.statistics,
     )
 
 

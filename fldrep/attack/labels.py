@@ -22,7 +22,7 @@ def labels_for(strategy: str, observation: Observation) -> Tensor | None:
         return None
     count, batch = observation.count(), observation.images or 1
     if strategy == "inferred":
-        steps = observation.sent.local_steps or 1
+        steps = 1 if observation.local is None else observation.local.gradients(batch)
         return inferred_labels(observation.model, observation.update, batch, steps)
     if observation.labels is None:
         raise ConfigError("labels: none given, but the attack takes them as known; give them, or infer labels")
@@ -33,13 +33,13 @@ def labels_for(strategy: str, observation: Observation) -> Tensor | None:
     return labels
 
 
-def inferred_labels(model: Model, update: Mapping[str, Tensor], batch: int = 1, steps: int = 1) -> Tensor:
+def inferred_labels(model: Model, update: Mapping[str, Tensor], batch: int = 1, steps: float = 1) -> Tensor:
     """The labels of each update, in ascending order. Shape: {name: (N, *shape)} -> (N, B).
 
     For one image it is the only class whose logit the gradient wants to raise: the gradient of the last bias is
     softmax - onehot, negative at the true class alone. Without a bias the sums of the rows of the last weight's
     gradient have the same signs where features are not negative (ReLU, sigmoid). Source: Zhao et al. 2020 (iDLG),
-    arXiv:2001.02610. For several images see `inferred_counts`, of the mean of an update's steps.
+    arXiv:2001.02610. For several images see `inferred_counts`, of the mean of the gradients that an update sums up.
     """
     if batch == 1:
         evidence = update[HEAD_BIAS] if HEAD_BIAS in update else update[HEAD_WEIGHT].sum(-1)

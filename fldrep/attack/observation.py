@@ -29,7 +29,7 @@ class Observation:
     or `all`); `batch`: images an update, where labels do not tell (None: one); `local`: what a client did, if more than
     one step; `distorted`: whether entries were changed otherwise, as an `Update` says it (None: not known); `soft`
     (N, B, classes): the labels as they stand in the loss, where these are none of the classes; `surrogate`: the
-    attacker's own images.
+    attacker's own images; `statistics`: what batch norms sent besides, as an `Update` has it.
     """
 
     model: Model
@@ -44,6 +44,7 @@ class Observation:
     distorted: bool | None = None
     soft: Tensor | None = None
     surrogate: Surrogate | None = None
+    statistics: Mapping[str, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +66,7 @@ class Observation:
         """What is known of an update."""
         images = self.images or 1
         steps = None if self.local is None else len(self.local.batches(images))
-        return Sent(images, steps, HEAD_BIAS in self.update, self.surrogate is not None)
+        return Sent(images, steps, HEAD_BIAS in self.update, self.surrogate is not None, bool(self.statistics))
 
     @property
     def structure(self) -> "Seen":
@@ -79,6 +80,7 @@ class Observation:
             update={name: value[targets] for name, value in self.update.items()},
             labels=None if self.labels is None else self.labels[targets],
             soft=None if self.soft is None else self.soft[targets],
+            statistics=self.statistics and {name: value[targets] for name, value in self.statistics.items()},
             draw=lambda target, restart: self.draw(targets[target], restart),
         )
 

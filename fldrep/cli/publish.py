@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-TEXTS = ("README.md", "docs/index.md", "docs/findings.md", "docs/leaderboard.md")
+TEXTS = ("README.md", "docs/index.md", "docs/findings.md", "docs/leaderboard.md", "docs/attacks.md")
 
 
 def publish_command(

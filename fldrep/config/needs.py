@@ -41,18 +41,21 @@ class Public:
 class Sent:
     """What an update is: how many images, after how many local steps (None: one gradient), and with which tensors.
 
-    `public_images`: whether the attacker holds images of the same kind; None where that is not known.
+    `public_images`: whether the attacker holds images of the same kind; `statistics`: whether those of the batch in
+    batch norm are sent. None where that is not known.
     """
 
     images: int = 1
     local_steps: int | None = None
     head_bias: bool = True
     public_images: bool | None = None
+    statistics: bool | None = None
 
     @classmethod
     def of(cls, update: UpdateSettings) -> "Sent":
         """What the config's section says of an update."""
-        return cls(update.images, None if update.local_epochs is None else update.local_steps)
+        steps = None if update.local_epochs is None else update.local_steps
+        return cls(update.images, steps, statistics=bool(update.training_mode))
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ NEEDS: dict[str, Need] = {
         "update",
         "images of the same kind",
         lambda it, sent, net: _unless(sent.public_images, "comes with none; give a surrogate"),
+    ),
+    "statistics": Need(
+        "update",
+        "the statistics of the batch in batch norm",
+        lambda it, sent, net: _unless(sent.statistics, "comes without them: the client is not in training mode"),
     ),
     "exact": Need(
         "defense",

@@ -35,9 +35,11 @@ def words(kind: str, name: str) -> Mapping[str, Any]:
     often a step may evaluate the gradient, else once; `least_squares=True`: it takes residuals, so the objective must
     say `squares=True`: it is a sum of weighted squared differences, weighted by what the observed gradient alone tells;
     `float64=True`: it computes in float64, whatever the network's dtype; `whole=True`: its steps do not tell what it
-    costs, so an estimate measures a whole attack; `server="active"`: the server changes the network that it sends. Any
-    part may say `needs=[...]`, words of `needs.NEEDS`, and `knows=[...]`, words of `threat.KNOWLEDGE`: what an attacker
-    with it knows besides the update.
+    costs, so an estimate measures a whole attack; `learns=True`: it passes over the public images, `iterations` times
+    and once a job, however many problems there are; `server="active"`: the server changes the network that it sends.
+    A regulariser may say `observes=True`: it is given the observation of the problems' updates as a keyword.
+    Any part may say `needs=[...]`, words of `needs.NEEDS`, and `knows=[...]`, words of `threat.KNOWLEDGE`: what an
+    attacker with it knows besides the update.
     """
     return registry.entry(kind, name).words
 

@@ -18,6 +18,9 @@ class TrainSettings(Section):
     local_epochs: Positive = option(1, "passes over a client's images in a round", source="recalled from the paper (R)")
     batch_size: Positive = option(32, "images in a local step", source="recalled from the paper (R)")
     lr: float = option(0.1, "step size of local SGD", gt=0, source="the paper's 0.01 is recalled (R)")
+    momentum: float | None = option(
+        None, "share of a local step that goes on in the next, each round from none; 0 if not given", ge=0, lt=1
+    )
     lr_decay: float = option(1.0, "factor on lr after each round", gt=0, le=1)
     test_images: Positive | None = option(None, "test images accuracy is measured on; all if not given", unit="images")
 

@@ -14,6 +14,10 @@ class UpdateSettings(Section):
     )
     batch_size: Positive | None = option(None, "images in a local step", unit="images")
     lr: float | None = option(None, "step size of the local steps", gt=0)
+    momentum: float | None = option(None, "share of a local step that goes on in the next; 0 if not given", ge=0, lt=1)
+    training_mode: bool | None = option(
+        None, "whether batch norm normalises by the batch, as it does in training, and its statistics are sent besides"
+    )
 
     @model_validator(mode="after")
     def _check(self):
@@ -21,6 +25,8 @@ class UpdateSettings(Section):
         missing = [key for key, value in local.items() if value is None]
         if 0 < len(missing) < len(local):
             raise ValueError(f"local steps need local_epochs, batch_size and lr; {', '.join(missing)} not given")
+        if missing and self.momentum is not None:
+            raise ValueError("momentum is of local steps; give local_epochs, batch_size and lr")
         if not missing and self.batch_size > self.images:
             raise ValueError(f"batch_size {self.batch_size} is more than the {self.images} images of an update")
         return self

@@ -13,7 +13,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defense import Defense, overrides
 from fldrep.defenses.hooks import batch_of, memory_of, step_of, update_of
 from fldrep.models.model import Model
-from fldrep.models.updates import LocalSteps, Update, client_update
+from fldrep.models.updates import LocalSteps, Update, along, client_update
 
 
 def defense_of(settings: DefenseSettings) -> Defense:
@@ -52,6 +52,15 @@ def defended_step(defense: Defense, client: Client, plain: Mapping[str, Tensor])
     return _step(defense, replace(client, model=_prepared(defense, client.model)), plain)
 
 
+def images_taken(defense: Defense, client: Client) -> Tensor:
+    """The images that a client takes its gradient of: its own, or what the defense makes of them. (B, C, H, W).
+
+    Args: client: as it is before anything is drawn, so that what is drawn here is drawn for its update once more.
+    """
+    client = _with_memory(defense, client)
+    return batch_of(defense, replace(client, model=_prepared(defense, client.model)))[0]
+
+
 def acts_on_steps(defense: Defense) -> bool:
     """Whether a defense does something at each local step, so that it cannot be laid on a finished update."""
     return any(overrides(defense, hook) for hook in ("on_model", "on_batch", "on_step"))
@@ -84,16 +93,16 @@ def _step(defense: Defense, client: Client, plain: Mapping[str, Tensor] | None) 
 
 
 def _sum_of_steps(defense: Defense, client: Client, local: LocalSteps) -> dict[str, Tensor]:
-    """The sum of a client's local gradients, each defended at the weights that it starts from."""
-    place, total = copy.deepcopy(client.model), {}
+    """The sum of a client's local steps, each along a gradient that is defended at the weights that it starts from."""
+    place, total, step = copy.deepcopy(client.model), {}, None
     defense.on_model(place)
     for number, one in enumerate(local.batches(len(client.images))):
         at = replace(client, model=place, images=client.images[one], labels=client.labels[one], step=number)
-        gradient = _step(defense, at, None)
+        step = along(_step(defense, at, None), step, local.momentum)
         with torch.no_grad():
             for name, value in place.named_parameters():
-                value.sub_(gradient[name], alpha=local.lr)
-                total[name] = total.get(name, 0) + gradient[name]
+                value.sub_(step[name], alpha=local.lr)
+                total[name] = total.get(name, 0) + step[name]
     return total
 
 

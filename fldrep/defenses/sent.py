@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from fldrep.config.models import ModelSettings
 from fldrep.config.section import Section
 from fldrep.config.updates import UpdateSettings
 from fldrep.defenses.client import Client
-from fldrep.defenses.defended import defended_gradient, defended_update, defense_of
+from fldrep.defenses.defended import defended_gradient, defended_update, defense_of, images_taken
+from fldrep.models.batch_statistics import in_training_mode, sent_statistics
 from fldrep.models.checkpoint import input_of
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
@@ -96,18 +97,37 @@ def sent_updates(
 ) -> Update:
     """The defended update of each client: {name: (N, *shape)}. Only what is drawn depends on the defense's name.
 
-    Args: memories: what the defense of the client of each number kept up to this round; repeats: rounds in which the
-    client sends, whose mean it is; only noise differs from one to the next.
+    Args: model: as `as_clients_compute` gives it; memories: what the defense of the client of each number kept up to
+    this round; repeats: rounds in which the client sends, whose mean it is; only noise differs from one to the next.
     """
-    defense, sent = defense_of(settings), []
+    defense, sent, taken = defense_of(settings), [], []
     repeats, local = repeats if defense.std else 1, LocalSteps.of(update)
     images, labels = as_batches(batches.inputs, batches.labels)
     for number, held, classes, memory in zip(batches.numbers, images, labels, memories, strict=True):
-        drawn = generator("noise", run.dataset, run.model, run.partition, run.defense, number, run.seed)
-        client = Client(model, held, classes, drawn, memory=memory, normalisation=batches.normalisation)
+        named = "noise", run.dataset, run.model, run.partition, run.defense, number, run.seed
+        client = Client(model, held, classes, generator(*named), memory=memory, normalisation=batches.normalisation)
         rounds = [defended_update(defense, client, local) for _ in range(repeats)]
         sent.append({name: sum(one[name] for one in rounds) / repeats for name in rounds[0]})
-    return Update({name: torch.cat([one[name] for one in sent]) for name in sent[0]}, defense.zeros, defense.distorts)
+        if update.training_mode:
+            taken.append(images_taken(defense, replace(client, generator=generator(*named))))
+    joined = {name: torch.cat([one[name] for one in sent]) for name in sent[0]}
+    return Update(joined, defense.zeros, defense.distorts, statistics_sent(model, taken, update))
+
+
+def as_clients_compute(model: Model, update: UpdateSettings) -> Model:
+    """The network as a client has it while it computes its update. Errors: as for `in_training_mode`."""
+    return in_training_mode(model) if update.training_mode else model
+
+
+def statistics_sent(model: Model, images: Iterable[Tensor], update: UpdateSettings) -> dict[str, Tensor]:
+    """What batch norms of clients in training mode send after one step; nothing is kept of several steps.
+
+    Shape: N times (B, C, H, W) -> {name: (N, 2, C)}.
+    """
+    if not update.training_mode or update.local_epochs is not None:
+        return {}
+    each = [sent_statistics(model, held) for held in images]
+    return {name: torch.cat([one[name] for one in each]) for name in each[0]}
 
 
 def sending(

@@ -134,7 +134,9 @@ def constants_for(channels: int, normalisation: str | Normalisation | None) -> N
 
 
 def _like(update: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
-    return Update(tensors, update.defended, update.distorted) if isinstance(update, Update) else tensors
+    if not isinstance(update, Update):
+        return tensors
+    return Update(tensors, update.defended, update.distorted, update.statistics)
 
 
 def check_local(local: LocalSteps | None) -> LocalSteps | None:
@@ -142,8 +144,10 @@ def check_local(local: LocalSteps | None) -> LocalSteps | None:
     if local is None:
         return None
     if not isinstance(local, LocalSteps):
-        refuse("local", local, "fldrep.models.updates.LocalSteps(epochs, batch_size, lr)")
+        refuse("local", local, "fldrep.models.updates.LocalSteps(epochs, batch_size, lr[, momentum])")
     check_whole("local.epochs", local.epochs, 1)
     check_whole("local.batch_size", local.batch_size, 1)
     check_above_zero("local.lr", local.lr)
+    if not 0 <= local.momentum < 1:
+        refuse("local.momentum", local.momentum, "a number in [0, 1)")
     return local

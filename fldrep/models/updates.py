@@ -21,21 +21,46 @@ HEAD_BIAS = "head.bias"
 
 @dataclass(frozen=True)
 class LocalSteps:
-    """What a client does before it sends: SGD over its images in their order, in batches, `epochs` times."""
+    """What a client does before it sends: SGD over its images in their order, in batches, `epochs` times.
+
+    With `momentum` in [0, 1) a step goes along the gradient plus so much of the step before; the first has none before.
+    """
 
     epochs: int
     batch_size: int
     lr: float
+    momentum: float = 0.0
 
     @classmethod
     def of(cls, update: UpdateSettings) -> "LocalSteps | None":
         """Those behind an update, None where it is one gradient."""
-        return None if update.local_epochs is None else cls(update.local_epochs, update.batch_size, update.lr)
+        if update.local_epochs is None:
+            return None
+        return cls(update.local_epochs, update.batch_size, update.lr, update.momentum or 0.0)
 
     def batches(self, images: int) -> list[slice]:
         """The images of each step, in order."""
         starts = range(0, images, self.batch_size)
         return [slice(start, start + self.batch_size) for _ in range(self.epochs) for start in starts]
+
+    def gradients(self, images: int) -> float:
+        """How many gradients an update is the sum of: with momentum, a gradient counts in later steps, too.
+
+        >>> LocalSteps(1, 1, 0.1).gradients(3), LocalSteps(1, 1, 0.1, momentum=0.5).gradients(3)
+        (3.0, 4.25)
+        """
+        steps = len(self.batches(images))
+        return float(sum(self.momentum**since for last in range(steps) for since in range(last + 1)))
+
+
+def along(gradient: dict[str, Tensor], before: dict[str, Tensor] | None, momentum: float) -> dict[str, Tensor]:
+    """The direction of a step of SGD, as torch's SGD has it: the gradient, plus `momentum` of the direction before.
+
+    Args: before: None for the first step.
+    """
+    if before is None or not momentum:
+        return gradient
+    return {name: value + momentum * before[name] for name, value in gradient.items()}
 
 
 class Update(dict[str, Tensor]):
@@ -43,7 +68,8 @@ class Update(dict[str, Tensor]):
 
     `defended` is `none`, `head` (columns of the last layer's weight) or `all`; `distorted`: whether entries were
     changed otherwise than by zeros, noise on all and one scale. Both are public, as an honest-but-curious server knows
-    the protocol. A plain dict does where they are not needed.
+    the protocol. `statistics`: running means and variances of batch norms after the step, {its name: (N, 2, C)}, which
+    no defense changes; empty where none are sent. A plain dict does where these are not needed.
     """
 
     def __init__(
@@ -51,9 +77,10 @@ class Update(dict[str, Tensor]):
         tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
         defended: str = "none",
         distorted: bool = False,
+        statistics: Mapping[str, Tensor] | None = None,
     ):
         super().__init__(tensors)
-        self.defended, self.distorted = defended, distorted
+        self.defended, self.distorted, self.statistics = defended, distorted, dict(statistics or {})
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -68,7 +95,7 @@ def update_gradients(
 
     Shapes: images (N, B, C, H, W), labels (N, B) or (N, B, classes) -> {name: (N, *shape)}.
     Args: chunk: updates worked at once (all if not given); local: several steps of SGD instead of one gradient; the
-    update is then the weights before less those after, over lr: the sum of the steps' gradients.
+    update is then the weights before less those after, over lr: the sum of the steps' gradients, as momentum has it.
     """
     parameters = {name: value.detach() for name, value in model.named_parameters()}
     buffers = dict(model.named_buffers())
@@ -77,9 +104,9 @@ def update_gradients(
         return cross_entropy(functional_call(model, (weights, buffers), (image,)), label)
 
     def change(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> dict[str, Tensor]:
-        start = weights
+        start, slope = weights, None
         for one in local.batches(len(image)):
-            slope = grad(loss)(weights, image[one], label[one])
+            slope = along(grad(loss)(weights, image[one], label[one]), slope, local.momentum)
             weights = {name: value - local.lr * slope[name] for name, value in weights.items()}
         return {name: (value - weights[name]) / local.lr for name, value in start.items()}
 

@@ -9,9 +9,11 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import platformdirs
 
@@ -29,6 +31,7 @@ from fldrep.plan.digest import code_digest
 
 PROBLEMS, STEPS = 2, 2  # updates attacked in the calibration, and optimiser steps that are timed
 BATCH = 32  # images of a timed training step
+PUBLIC = 100  # images that the attacker has of its own in the calibration
 
 
 @dataclass(frozen=True, order=True)
@@ -36,9 +39,10 @@ class Unit:
     """A cost to be measured. Sections are JSON, so that what a unit depends on is its identity.
 
     Kinds: `start` (seconds until a job computes), `attack` (seconds of one optimiser step of one problem), `solve`
-    (seconds of a whole attack on one problem, or until it is refused), `local` and `test` (seconds an image of training
-    and of evaluation), `parameters` (weights of the model), `push` (seconds of the derivative of one update along one
-    direction), `product` (seconds of 10^9 multiplications in float64).
+    (seconds of a whole attack on one problem, or until it is refused), `gather` and `learn` (seconds a public image of
+    making its update, and of one pass over it), `local` and `test` (seconds an image of training and of evaluation),
+    `parameters` (weights of the model), `push` (seconds of the derivative of one update along one direction), `product`
+    (seconds of 10^9 multiplications in float64).
     """
 
     kind: str
@@ -104,25 +108,44 @@ def _solve(unit: Unit) -> float:
     return _seconds(unit, lambda: attack(steps))
 
 
+def _gather(unit: Unit) -> float:
+    attack = _attacker(unit, 1)
+    attack(0)
+    return _seconds(unit, lambda: attack(0)) / PUBLIC
+
+
+def _learn(unit: Unit) -> float:
+    attack = _attacker(unit, 1)
+    attack(1)
+    once = _seconds(unit, lambda: attack(1))
+    return max(_seconds(unit, lambda: attack(1 + STEPS)) - once, once / 100) / STEPS / PUBLIC
+
+
 def _attacker(unit: Unit, problems: int) -> Callable[[int], None]:
     """An attack on so many random updates, to be called with its steps; nothing happens where it is refused."""
     import torch
 
     import fldrep
+    from fldrep.defenses.sent import as_clients_compute, statistics_sent
     from fldrep.models.updates import HEAD_WEIGHT, LocalSteps, Update
 
     settings, sent = ATTACKS.validate(json.loads(unit.attack)), UpdateSettings.model_validate_json(unit.update)
     images, labels = _random_images(unit, problems * sent.images)
     images, labels = images.unflatten(0, (problems, sent.images)), labels.view(problems, sent.images)
-    model, local = _model(unit), LocalSteps.of(sent)
-    update = Update(fldrep.client_update(model, images, labels, local), "head")
+    public = _random_images(unit, PUBLIC)
+    model, local = as_clients_compute(fldrep.sent_network(settings, _model(unit), public[0]), sent), LocalSteps.of(sent)
+    surrogate = fldrep.Surrogate(*public, lambda *given: fldrep.client_update(model, *given, local))
+    statistics = statistics_sent(model, images, sent)
+    update = Update(fldrep.client_update(model, images, labels, local), "head", statistics=statistics)
     last = next(name for name, here in model.own_names().items() if here == HEAD_WEIGHT)
     update[last] = update[last] * (torch.arange(update[last].shape[-1]) % 2).to(images.device)
     known = None if settings.labels == "optimised" else labels
 
     def attack(steps: int) -> None:
-        with contextlib.suppress(AttackRefused):
-            fldrep.reconstruct(model, update, known, settings, steps, batch=sent.images, local=local)
+        with contextlib.suppress(AttackRefused), warnings.catch_warnings(action="ignore"):  # its job warns
+            fldrep.reconstruct(
+                model, update, known, settings, steps, batch=sent.images, local=local, surrogate=surrogate
+            )
 
     return attack
 
@@ -155,11 +178,13 @@ def _parameters(unit: Unit) -> float:
 def _push(unit: Unit) -> float:
     import torch
 
+    from fldrep.defenses.sent import as_clients_compute
     from fldrep.derivatives.layerwise import gradient_map
     from fldrep.derivatives.update_jacobian import PUSHED_AT_ONCE, SentGradient
     from fldrep.models.updates import LocalSteps
 
-    sent, model = UpdateSettings.model_validate_json(unit.update), _model(unit).double()
+    sent = UpdateSettings.model_validate_json(unit.update)
+    model = as_clients_compute(_model(unit).double(), sent)
     images, labels = _random_images(unit, sent.images)
     shapes = {name: value.shape for name, value in model.named_parameters()}
     soft = torch.nn.functional.one_hot(labels, unit.classes).double()
@@ -186,6 +211,8 @@ def _product(unit: Unit) -> float:
 MEASURES = {
     "attack": _attack,
     "solve": _solve,
+    "gather": _gather,
+    "learn": _learn,
     "local": _local,
     "test": _test,
     "parameters": _parameters,
@@ -222,13 +249,30 @@ def _cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def cost_of(settings: AttackSettings) -> tuple[str, str, int]:
-    """The kind of unit of an attack, its section as a unit knows it, and how many units a problem takes.
+class Cost(NamedTuple):
+    """What an attack costs: so many units of a kind, each time for every problem, or for every public image of a job.
+
+    `section` is that of the attack, as a unit knows it.
+    """
+
+    kind: str
+    section: str
+    times: int
+    each: Literal["problem", "public image"] = "problem"
+
+
+def costs_of(settings: AttackSettings) -> list[Cost]:
+    """What an attack by one optimiser costs.
 
     Of an attack that moves an image a step is measured; restarts and steps multiply. One that says `whole=True` is
-    measured from end to end.
+    measured from end to end; of one that says `learns=True` it is what each public image costs.
     """
+    said = words("optimiser", settings.optimiser)
     parts = settings.model_copy(update={"preset": None, "variant_of": [], "restarts": 1})  # a name costs nothing
-    if words("optimiser", settings.optimiser).get("whole"):
-        return "solve", stable_json(parts), 1
-    return "attack", stable_json(parts.model_copy(update={"iterations": 1})), settings.iterations
+    one_step = stable_json(parts.model_copy(update={"iterations": 1}))
+    if said.get("learns"):
+        passes = settings.iterations
+        return [Cost("gather", one_step, 1, "public image"), Cost("learn", one_step, passes, "public image")]
+    if said.get("whole"):
+        return [Cost("solve", stable_json(parts), 1)]
+    return [Cost("attack", one_step, settings.iterations)]

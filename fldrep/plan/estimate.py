@@ -19,7 +19,7 @@ from fldrep.config.theory import EXACT_BYTES, ROWS_BY_UNKNOWN
 from fldrep.config.whole import Config
 from fldrep.machine.devices import gpus_visible
 from fldrep.machine.progress import rough
-from fldrep.plan.calibration import Unit, calibrated, cost_of
+from fldrep.plan.calibration import Unit, calibrated, costs_of
 from fldrep.plan.grid import Grid, grid_of
 from fldrep.storage.places import IMAGES, Block, Run, Sent
 
@@ -138,7 +138,7 @@ class Costing:
         blocks, sent = (
             [one for one in some if one.run.dataset not in self.unseen] for some in (grid.blocks(), grid.sent_blocks())
         )
-        yield from (("attack", one, units.attack(one)) for one in blocks)
+        yield from (("attack", one, units.attack(one, len(grid.targets_of(one)))) for one in blocks)
         yield from (("identifiability", one, units.sent(one)) for one in sent)
 
 
@@ -172,14 +172,16 @@ class _Units:
         """`start`, `local`, `test` and `parameters` of a run."""
         return self.start, *(Unit(kind, **self._of_model(run)) for kind in ("local", "test", "parameters"))
 
-    def attack(self, block: Block) -> dict[Unit, int]:
-        """What a block's attack costs on one problem, and how often; an ensemble at most what its members cost."""
-        update, whole = stable_json(self.config.updates[block.update_kind]), self.config.attacks[block.attack]
+    def attack(self, block: Block, targets: int) -> dict[Unit, int]:
+        """What a block's attack costs, and how often; an ensemble at most what its members cost."""
+        update, whole = self.config.updates[block.update_kind], self.config.attacks[block.attack]
+        facts = self.facts[block.run.dataset]
+        counts = {"problem": targets // update.images * whole.restarts, "public image": _public_images(facts)}
         found: Counter[Unit] = Counter()
         for one in members_of(whole).values() or [whole]:
-            kind, section, times = cost_of(one)
-            unit = Unit(kind, **self._of_model(block.run), attack=section, update=update, device=self.device)
-            found[unit] += times
+            for kind, section, times, each in costs_of(one):
+                of = {"attack": section, "update": stable_json(update), "device": self.device}
+                found[Unit(kind, **self._of_model(block.run), **of)] += times * counts[each]
         return found
 
     def sent(self, sent: Sent) -> tuple[Unit, ...]:
@@ -194,6 +196,11 @@ class _Units:
         return {"shape": facts.shape, "classes": facts.classes, "model": model, "threads": self.config.engine.threads}
 
 
+def _public_images(facts: Facts) -> int:
+    """How many images the server has of its own: the second half of the test images, as an attack job takes them."""
+    return facts.test_images - facts.test_images // 2
+
+
 def _train_seconds(config: Config, grid: Grid, run: Run, units: _Units, costs: Mapping[Unit, float]) -> float:
     settings, clients = config.train[run.model], config.partitions[run.partition].clients
     facts = units.facts[run.dataset]
@@ -204,9 +211,7 @@ def _train_seconds(config: Config, grid: Grid, run: Run, units: _Units, costs: M
 
 
 def _block_seconds(config: Config, grid: Grid, block: Block, units: _Units, costs: Mapping[Unit, float]) -> float:
-    images = config.updates[block.update_kind].images
-    problems = len(grid.targets_of(block)) // images * config.attacks[block.attack].restarts
-    return problems * sum(times * costs[unit] for unit, times in units.attack(block).items())
+    return sum(times * costs[unit] for unit, times in units.attack(block, len(grid.targets_of(block))).items())
 
 
 def _sent_seconds(config: Config, grid: Grid, sent: Sent, units: _Units, costs: Mapping[Unit, float]) -> float:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError, named
+from fldrep.report.beside import HEADS, beside
 from fldrep.report.blocks import attacks_block, claims_block, markdown, performance_block, photo_block
 from fldrep.report.facts import Published
 from fldrep.report.few_pictures import FOLDER as PICTURES
@@ -25,7 +26,7 @@ from fldrep.tables.claims import CLAIMS
 from fldrep.tables.table import Table
 
 BOUND = "\N{NO-BREAK SPACE}"  # keeps the column of the first picture as wide as the picture
-LEADERBOARD = "leaderboard"  # the published folder of this name
+LEADERBOARD, LEARNED = "leaderboard", "learned"  # the published folders of these names
 MARK = re.compile(r"<!-- results:(?P<name>[^ ]+?):(?P<end>begin|end) -->")
 
 
@@ -170,10 +171,28 @@ def _leaderboard(results: Path, link: str) -> str:
     return "\n\n".join([origin_text(published.folder, link), *tables])
 
 
+def _learned(results: Path, link: str) -> str:
+    own, theirs = (ATTACKS.read_in(results / folder) for folder in (LEARNED, LEADERBOARD))
+    origins = [origin_text(results / folder, link) for folder in (LEARNED, LEADERBOARD)]
+    return "\n".join([*origins, "", markdown(HEADS, beside(own, theirs))])
+
+
 def _performance(results: Path, link: str) -> str:
     told = read_json(results / "performance.json")
     page = f"[docs/results/performance.md]({link}/performance.md)"
     return f"From {page}. {performance_block(told['lines'], told['measured'])}"
+
+
+def _of_rows(name: str) -> Block:
+    """A block of a table that a script of its own measured: docs/results/NAME.json."""
+
+    def text(results: Path, link: str) -> str:
+        told = read_json(results / f"{name}.json")
+        where = ", ".join(f"{key} {told['measured'][key]}" for key in ("commit", "versions"))
+        table = markdown(told["heads"], told["rows"])
+        return f"From [docs/results/{name}.json]({link}/{name}.json): {told['said']} ({where}).\n\n{table}"
+
+    return Block((f"{name}.json",), text)
 
 
 BLOCKS = {
@@ -185,5 +204,9 @@ BLOCKS = {
     "photo": _of_table("photo", ATTACKS, photo_block),
     "photo-gpu": _of_table("photo-gpu", ATTACKS, photo_block),
     "leaderboard": Block((LEADERBOARD,), _leaderboard),
+    LEARNED: Block((LEARNED, LEADERBOARD), _learned),
     "performance": Block(("performance.json",), _performance),
+    "labels": _of_rows("labels"),
+    "training-mode": _of_rows("training-mode"),
+    "imprint": _of_rows("imprint"),
 }

@@ -16,7 +16,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defense import Defense, overrides
 from fldrep.defenses.hooks import batch_of, memory_of, step_of, update_of
 from fldrep.models.model import Model
-from fldrep.models.updates import HEAD_WEIGHT, cross_entropy
+from fldrep.models.updates import HEAD_WEIGHT, along, cross_entropy
 from fldrep.seeds import generator
 from fldrep.train.federation import Federation, copy_of, local_lr
 
@@ -74,7 +74,7 @@ def train_client(
         client.memory = {name: value.to(images.device) for name, value in memory.items()}
     elif overrides(defense, "memory"):
         client.memory = memory_of(defense, client)
-    defending_s, rates = local_sgd(client, batches, lr, defense)
+    defending_s, rates = local_sgd(client, batches, lr, defense, federation.train.momentum or 0.0)
 
     update = {name: (state[name] - value) / lr for name, value in copy_of(dict(model.named_parameters())).items()}
     defending = perf_counter()
@@ -98,14 +98,17 @@ def local_batches(images: int, train: TrainSettings, order: torch.Generator) -> 
         yield from torch.randperm(images, generator=order).split(train.batch_size)
 
 
-def local_sgd(client: Client, batches: Iterable[Tensor], lr: float, defense: Defense) -> tuple[float, list[Tensor]]:
+def local_sgd(
+    client: Client, batches: Iterable[Tensor], lr: float, defense: Defense, momentum: float = 0.0
+) -> tuple[float, list[Tensor]]:
     """Move the weights of the client's model by -lr times the defended gradient of each batch of its images.
 
+    With momentum a step goes along the gradient plus so much of the step before.
     Returns the seconds spent in the defense and, where it prunes columns of the last weight, for each step the share of
     nonzero features pruned.
     """
     parameters = dict(client.model.named_parameters())
-    seconds, rates = 0.0, []
+    seconds, rates, moved = 0.0, [], None
     for step, batch in enumerate(batches):
         at = replace(client, images=client.images[batch], labels=client.labels[batch], step=step)
         began = perf_counter()
@@ -117,9 +120,10 @@ def local_sgd(client: Client, batches: Iterable[Tensor], lr: float, defense: Def
         seconds += perf_counter() - began
         if defense.zeros == "head":
             rates.append(share_pruned(at.features, gradient[HEAD_WEIGHT].ne(0).any(0)))
+        moved = along(gradient, moved, momentum)
         with torch.no_grad():
             for name, value in parameters.items():
-                value.sub_(gradient[name], alpha=lr)
+                value.sub_(moved[name], alpha=lr)
     return seconds, rates
 
 

@@ -1,11 +1,13 @@
 """Updates of several images, and of several local steps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import fldrep
-from fldrep.attack.labels import inferred_counts, inferred_labels, whole_shares
+from fldrep.attack.labels import inferred_counts, inferred_labels, labels_for, whole_shares
 from fldrep.attack.observation import Observation
 from fldrep.config.attacks import attack_settings
 from fldrep.errors import AttackRefused
@@ -28,6 +30,16 @@ def images_of(made, count=3, batch=4):
 def test_labels_of_a_batch_are_read_from_the_last_layer(made):
     update = client_update(made.model, images_of(made), LABELS)
     assert torch.equal(inferred_labels(made.model, update, 4), LABELS.sort(1).values)
+
+
+@pytest.mark.parametrize("batch", [8, 16, 32, 64])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_most_labels_of_large_batches_are_read_off_an_untrained_network(made, batch, classes):
+    drawn = torch.Generator().manual_seed(batch)
+    labels = torch.randint(classes, (4, batch), generator=drawn)
+    found = inferred_labels(made.model, client_update(made.model, images_of(made, 4, batch), labels), batch)
+    counts = [torch.stack([torch.bincount(row, minlength=5) for row in some]) for some in (found, labels)]
+    assert torch.minimum(*counts).sum() / labels.numel() > 0.95
 
 
 def test_counts_sum_to_the_batch(made):
@@ -90,7 +102,7 @@ def sgd_twin(made, images, labels, local):
     import copy
 
     model = copy.deepcopy(made.model)
-    optimiser = torch.optim.SGD(model.parameters(), lr=local.lr)
+    optimiser = torch.optim.SGD(model.parameters(), lr=local.lr, momentum=local.momentum)
     for _ in range(local.epochs):
         for start in range(0, len(images), local.batch_size):
             optimiser.zero_grad()
@@ -101,7 +113,10 @@ def sgd_twin(made, images, labels, local):
     return {name: (value - after[name]).detach() / local.lr for name, value in made.model.named_parameters()}
 
 
-@pytest.mark.parametrize("local", [LocalSteps(1, 4, 0.1), LocalSteps(2, 3, 0.05), LocalSteps(1, 1, 0.1)])
+LOCAL = [LocalSteps(1, 4, 0.1), LocalSteps(2, 3, 0.05), LocalSteps(1, 1, 0.1), LocalSteps(2, 2, 0.05, momentum=0.9)]
+
+
+@pytest.mark.parametrize("local", LOCAL)
 def test_an_update_of_local_steps_is_the_weight_change_over_lr(local, made):
     images = images_of(made)
     update = client_update(made.model, images, LABELS, local)
@@ -123,15 +138,26 @@ def observed(made, update, **besides):
     return Observation(made.model, update, LABELS, made.shape, normalisation_for(3), None, "none", **besides)
 
 
-def test_the_true_images_match_an_update_of_local_steps(lenet):
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_true_images_match_an_update_of_local_steps(lenet, momentum):
     from fldrep.attack.compares import Comparison
     from fldrep.attack.engine import distances_at
 
-    local, images = LocalSteps(2, 2, 0.1), images_of(lenet)
+    local, images = LocalSteps(2, 2, 0.1, momentum), images_of(lenet)
     update = client_update(lenet.model, images, LABELS, local)
     at = (images[:, None], LABELS[:, None], Comparison.of(attack_settings("gs"), "none"))
     assert distances_at(observed(lenet, update, local=local), *at).abs().max() < 1e-12
     assert distances_at(observed(lenet, update), *at).min() > 1e-6
+    if momentum:
+        without = replace(local, momentum=0.0)
+        assert distances_at(observed(lenet, update, local=without), *at).max() > 1e-2, "an attacker has to know of it"
+
+
+def test_labels_are_read_off_an_update_of_steps_with_momentum(lenet):
+    local = LocalSteps(2, 2, 0.001, momentum=0.9)
+    seen = observed(lenet, client_update(lenet.model, images_of(lenet), LABELS, local), local=local)
+    assert local.gradients(4) == pytest.approx(1 + 1.9 + 2.71 + 3.439)
+    assert torch.equal(labels_for("inferred", seen), LABELS.sort(1).values)
 
 
 def test_an_attack_on_local_steps_descends(lenet):

@@ -65,6 +65,19 @@ def test_the_network_behind_works_on():
     assert dict(made.named_parameters())["body.0.units.weight"].shape == (16, 144)
 
 
+def test_a_gain_leaves_the_network_and_raises_the_gradient_above_noise():
+    plain = fldrep.build_model("lenet", SHAPE, 4, dtype=torch.float64).eval()
+    weak, strong = (with_imprint(plain, images(100, 1), 64, gain) for gain in (1.0, 1e12))
+    sent, labels = images(3, 2), torch.tensor([0, 1, 2])
+    torch.testing.assert_close(strong(sent), weak(sent))
+    found = []
+    for model in (weak, strong):
+        noisy = fldrep.defend(fldrep.client_update(model, sent, labels), "gaussian", std=0.01)
+        found.append(attacked(model, noisy).images)
+    assert (found[0] - sent).abs().max() > 0.1
+    torch.testing.assert_close(found[1], sent, atol=1e-3, rtol=0)
+
+
 def test_rows_that_tell_nothing_give_no_image():
     nothing = images_in(torch.zeros(4, 9), torch.zeros(4), torch.arange(4.0).double(), 2)
     assert nothing.tolist() == [[0] * 9] * 2

@@ -137,7 +137,7 @@ def test_an_objective_from_outside(load, lenet):
 
 
 def test_a_regulariser_from_outside(load, lenet):
-    with pytest.raises(ConfigError, match=r"mean_colour: 1\.0: unknown key; this attack takes box"):
+    with pytest.raises(ConfigError, match=r"mean_colour: 1\.0: unknown key; this attack takes batch_statistics, box"):
         attack_settings(**MINE, mean_colour=1.0)
     assert load("colour.py", REGULARISER) == ["mean-colour"]
     mine = {**MINE, "compares": "all", "iterations": 20}

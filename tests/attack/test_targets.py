@@ -125,6 +125,9 @@ ATTACKS = {
 OTHERS = {
     "ensemble": {"preset": "ensemble"},
     "mine": {"objective": "l2", "optimiser": "signed-adam", "variant_of": ["dlg", "gs"]},
+    "learned": {"preset": "learned", "hashed": 64, "width": 16, "restarts": 2},
+    "imprint": {"preset": "imprint", "units": 256},
+    "statistics": {"preset": "gs-spectral-statistics"},
 }
 PAIRS = [(defense, attack) for defense, attack in product(DEFENSES, ATTACKS) if attack != "masked" or "-" in defense]
 
@@ -144,11 +147,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+LENET = {"architecture": "lenet", "init": "uniform"}
+
+
 def job(
-    defense: str, attack: str, targets: tuple[int, ...] = (0, 1), iterations: int = 0, update: dict | None = None
+    defense: str,
+    attack: str,
+    targets: tuple[int, ...] = (0, 1),
+    iterations: int = 0,
+    update: dict | None = None,
+    model: dict | None = None,
 ) -> AttackJob:
     sections = {
-        "model": {"architecture": "lenet", "init": "uniform"},
+        "model": model or LENET,
         "defense": DEFENSES[defense],
         "attack": {**(ATTACKS | OTHERS)[attack], "iterations": iterations},
         "update": update or {},
@@ -262,3 +273,34 @@ def test_only_noise_knows_the_defenses_name(folder):
     assert torch.equal(sent("a", "soteria-40")["head.weight"], sent("b", "soteria-40")["head.weight"])
     assert torch.equal(sent("a", "gaussian")["head.weight"], sent("a", "gaussian")["head.weight"])
     assert not torch.equal(sent("a", "gaussian")["head.weight"], sent("b", "gaussian")["head.weight"])
+
+
+@pytest.mark.parametrize("defense", ["none", "soteria-80", "gaussian"])
+def test_a_server_that_learns_has_images_of_its_own_and_their_updates(folder, defense):
+    rows, found = run_job(folder, defense, "learned", targets=(0, 1, 2), iterations=3)
+    assert (rows["refused"] == "").all()
+    assert (rows["iterations"] == 3).all()
+    assert (rows["label"] == rows["label_found"]).all()
+    assert torch.equal(found["images"][:, 0], found["images"][:, 1]), "restarts find the same"
+    assert found["images"].min() > 0
+    assert found["images"].max() < 1
+
+
+@pytest.mark.parametrize("defense", ["none", "soteria-80"])
+def test_an_active_server_attacks_clients_of_the_network_that_it_sent(folder, defense):
+    rows, found = run_job(folder, defense, "imprint")
+    assert (rows["refused"] == "").all()
+    torch.testing.assert_close(found["images"][:, 0], found["originals"], atol=1e-4, rtol=0)
+
+
+def test_clients_in_training_mode_send_statistics_that_an_attack_uses(folder):
+    made, images = {"architecture": "convnet", "width": 2}, ImageSet.read(folder / "images")
+    untrained = model_for(Run("cifar10", "lenet", "dealt", "none", 0), job("none", "gs", model=made).model, images)
+    write_checkpoints(folder / "checkpoints-7", {0: untrained.state_dict()}, {})
+    update = {"images": 2, "training_mode": True}
+    for defense in ("none", "soteria-40", "gaussian"):
+        rows, _ = run_job(folder, defense, "statistics", seed=7, iterations=1, update=update, model=made)
+        assert (rows["refused"] == "").all(), defense
+        assert (rows["iterations"] == 1).all()
+    rows, _ = run_job(folder, "none", "statistics", seed=7, iterations=1, update={"images": 2}, model=made)
+    assert rows["refused"].str.contains("comes without them").all()

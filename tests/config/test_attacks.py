@@ -221,7 +221,7 @@ def test_needs_say_what_was_refused_by_name(preset, public, sent, lacking):
 
 
 def test_every_need_can_be_met_and_lacking():
-    nothing = Public("none", False, False, False), Sent(2, 3, False, False), Structure("ReLU", "ReLU", False)
+    nothing = Public("none", False, False, False), Sent(2, 3, False, False, False), Structure("ReLU", "ReLU", False)
     everything = Public("head", True, True, True), Sent(), Structure("", "")
     everywhere = Public("all", True), Sent(), Structure()
     found = [[bool(lacks([one], *known)) for known in (nothing, everything, everywhere)] for one in NEEDS]

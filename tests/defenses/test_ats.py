@@ -6,12 +6,13 @@ from PIL import Image, ImageEnhance
 from fldrep.config.defenses import defense_settings
 from fldrep.defenses.ats import LARGEST, OPERATIONS, transformed
 from fldrep.defenses.client import Client
-from fldrep.defenses.defended import defended_update, defense_of
+from fldrep.defenses.defended import defended_update, defense_of, images_taken
 from fldrep.errors import ConfigError
 from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import client_update
 
 PIXELS = (torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
+PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def as_pillow(pixels):
@@ -69,3 +70,14 @@ def test_one_policy_is_drawn_for_each_image():
 def test_unknown_policies_are_refused_by_key(policy):
     with pytest.raises(ConfigError, match=r"policy: .*expected numbers such as"):
         defense_settings("ats", policy=policy)
+
+
+def test_statistics_of_batch_norm_are_those_of_the_changed_images():
+    defense, images = defense_of(defense_settings("ats")), PIXELS[None].repeat(2, 1, 1, 1)
+    first, second = (
+        Client(None, images, torch.tensor([0, 1]), torch.Generator().manual_seed(3), normalisation=PLAIN)
+        for _ in range(2)
+    )
+    expected = defense.on_batch(images, first.labels, first)[0]
+    assert not torch.equal(expected, images)
+    assert torch.equal(images_taken(defense, second), expected)

@@ -15,12 +15,12 @@ from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import parse_config
 from fldrep.machine.progress import rough
 from fldrep.plan import calibration
-from fldrep.plan.calibration import Unit, calibrated, cost_of, measured
+from fldrep.plan.calibration import Unit, calibrated, costs_of, measured
 from fldrep.plan.estimate import estimate, known_facts
 from fldrep.storage.imageset import ImageSet
 
 COSTS = {"start": 3.0, "attack": 0.5, "local": 0.001, "test": 0.0001, "parameters": 1000}
-OTHERS = {"push": 0.01, "product": 2.0, "solve": 90.0}
+OTHERS = {"push": 0.01, "product": 2.0, "solve": 90.0, "gather": 0.002, "learn": 0.0001}
 RAW = {
     "name": "small",
     "seeds": [0, 1],
@@ -78,10 +78,16 @@ def test_what_a_unit_says_of_its_attack_can_be_read_back(preset):
     """And every member of an ensemble under its own name."""
     settings = attack_settings(preset)
     for one in [settings, *members_of(settings).values()]:
-        _, section, _ = cost_of(one)
-        read = ATTACKS.validate(json.loads(section))
-        kept = {"preset", "variant_of", "restarts", "iterations"}
-        assert read.model_dump(exclude=kept) == one.model_dump(exclude=kept)
+        for cost in costs_of(one):
+            read = ATTACKS.validate(json.loads(cost.section))
+            kept = {"preset", "variant_of", "restarts", "iterations"}
+            assert read.model_dump(exclude=kept) == one.model_dump(exclude=kept)
+
+
+def test_an_attack_that_learns_costs_each_job_what_its_public_images_cost():
+    learned = {"preset": "learned", "iterations": 7, "restarts": 2}
+    found = estimate(parse_config({**RAW, "attacks": {"dlg": learned}}), measure=known)
+    assert found.hours["attack"] * 3600 == pytest.approx(8 * (3 + 5000 * (0.002 + 7 * 0.0001)))
 
 
 def test_hours_of_identifiability_are_pushes_and_products():
@@ -146,13 +152,22 @@ def test_time_that_runs_out_keeps_what_was_measured(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("kind", ["attack", "solve", "local", "test", "parameters", "push", "product"])
+@pytest.mark.parametrize("kind", ["local", "test", "parameters", "push", "product"])
 def test_units_are_measured_on_real_models(kind):
-    preset = "closed-form" if kind == "solve" else "gs-drop"
-    (expected, section, times) = calibration.cost_of(attack_settings(preset, restarts=3))
-    assert (expected, times) == (("solve", 1) if kind == "solve" else ("attack", 24_000))
-    found = measured(Unit(kind, shape=(1, 28, 28), attack=section))
+    found = measured(Unit(kind, shape=(1, 28, 28)))
     assert found == 12 * 25 + 12 + 3 * (12 * 12 * 25 + 12) + 588 * 10 + 10 if kind == "parameters" else 0 < found < 60
+
+
+COSTLY = {"gs-drop": {"attack": 24_000}, "closed-form": {"solve": 1}, "imprint": {"solve": 1}}
+
+
+@pytest.mark.parametrize("preset", [*COSTLY, "learned"])
+def test_every_attack_has_units_that_are_measured_on_real_models(preset, monkeypatch):
+    monkeypatch.setattr(calibration, "AttackRefused", KeyError)  # none is refused, which would cost nothing
+    costs = calibration.costs_of(attack_settings(preset, restarts=3))
+    assert {one.kind: one.times for one in costs} == COSTLY.get(preset, {"gather": 1, "learn": 40})
+    for one in costs:
+        assert 0 < measured(Unit(one.kind, shape=(1, 28, 28), attack=one.section)) < 60
 
 
 def test_a_busy_machine_does_not_look_slow():

@@ -10,6 +10,7 @@ from fldrep.defenses.client import Client
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.soteria.masks import column_mask
 from fldrep.models.updates import client_update
+from fldrep.seeds import generator
 from fldrep.train.client import local_batches, local_gradient, share_pruned, tensor_bytes, train_client
 from fldrep.train.federation import copy_of
 
@@ -198,3 +199,20 @@ def test_share_pruned_counts_what_any_image_uses():
     features = torch.tensor([[1.0, 0.0, 0.0, 2.0], [0.0, 3.0, 0.0, 1.0]])
     assert share_pruned(features, torch.tensor([False, True, False, True])).item() == pytest.approx(1 / 3)
     assert share_pruned(torch.zeros(2, 4), torch.tensor([False] * 4)).item() == 0
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_local_steps_with_momentum_are_those_of_torch(small, lenet, momentum):
+    settings = TrainSettings(rounds=1, batch_size=5, local_epochs=2, lr=0.05, momentum=momentum)
+    sent = sent_by(small, lenet, settings=settings)
+    federation, model = small.federation(copy.deepcopy(lenet), UNDEFENDED, settings, "named"), copy.deepcopy(lenet)
+    shard = small.shards[3]
+    images, labels = federation.inputs(small.data.train_images[shard]), small.data.train_labels[shard]
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=momentum or 0)
+    for batch in local_batches(len(shard), settings, generator("batches", *federation.identity, 3, 1)):
+        optimiser.zero_grad()
+        cross_entropy(model(images[batch]), labels[batch]).backward()
+        optimiser.step()
+    before = lenet.state_dict()
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(sent.tensors[name], (before[name] - value.detach()) / 0.05, rtol=1e-6, atol=1e-9)

@@ -26,12 +26,13 @@ class Imprint:
         """The module."""
 
         units: Positive = option(64, "thresholds; images of one update that lie between different ones are told apart")
+        gain: float = option(1.0, "how many times as large the gradient of the units is, against noise", gt=0)
 
     def sent_network(self, model: Model, public: Tensor, settings: AttackSettings) -> Model:
         """The network that the server sends to its clients. Args: public: images (M, C, H, W)."""
         from fldrep.attack.imprint import with_imprint
 
-        return with_imprint(model, public, settings.units)
+        return with_imprint(model, public, settings.units, settings.gain)
 
     def solve(self, problems: Problems, settings: AttackSettings, progress: Progress) -> Outcome:
         """Read the images of each update. Nothing is moved, so the initial distance is that of what is read.
@@ -40,15 +41,15 @@ class Imprint:
         """
         import torch
 
-        from fldrep.attack.imprint import BIAS, WEIGHT, images_in
+        from fldrep.attack.imprint import BIAS, WEIGHT, Imprint, images_in
         from fldrep.attack.problem import Outcome, finite
         from fldrep.errors import ConfigError
 
-        parameters = dict(problems.observation.model.named_parameters())
-        if WEIGHT not in parameters:
+        module = next((one for one in problems.observation.model.modules() if isinstance(one, Imprint)), None)
+        if module is None:
             raise ConfigError("model: attack 'imprint' needs the network that its server sends: attack.active")
         update = problems.observation.rows(list(range(len(problems.images))))
-        thresholds = -parameters[BIAS].detach().double()
+        thresholds = module.thresholds.double()
         each = problems.images.shape[1]
         found = [images_in(*one, thresholds, each) for one in zip(update[WEIGHT], update[BIAS], strict=True)]
         images = torch.stack(found).view_as(problems.images).to(problems.images)

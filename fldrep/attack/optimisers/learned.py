@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fldrep.config.attacks import AttackSettings
 
 
-@optimiser("learned", whole=True, needs=["one-image", "public-images"], knows=["mechanism", "public-images"])
+@optimiser("learned", learns=True, needs=["one-image", "public-images"], knows=["mechanism", "public-images"])
 class Learned:
     """Train on public images, `iterations` times over all, and answer. Restarts find the same."""
 

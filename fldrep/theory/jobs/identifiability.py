@@ -12,7 +12,7 @@ from fldrep.config.jobs import IdentifiabilityJob
 from fldrep.defenses.defended import defense_of
 from fldrep.defenses.defense import Defense
 from fldrep.defenses.networks import trained
-from fldrep.defenses.sent import Batches, sent_updates
+from fldrep.defenses.sent import Batches, as_clients_compute, sent_updates
 from fldrep.machine.devices import device_for
 from fldrep.machine.progress import log_each
 from fldrep.models.checkpoint import read_memory
@@ -46,6 +46,7 @@ def identifiability_job(
     with device_for(job.engine.device, job.engine.tf32) as device:
         batches = Batches.of(where.run, job.model, job.update, job.targets, data, shards).to(device)
         model = trained(where.run, where.round, job.model, job.defense, data, checkpoints).to(device)
+        model = as_clients_compute(model, job.update)
         memories = [read_memory(checkpoints, where.round, client, device) for client in batches.clients]
         update = sent_updates(model, batches, where.run, job.defense, job.update, memories)
         held, labels = as_batches(batches.inputs, batches.labels)
