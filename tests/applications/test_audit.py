@@ -16,6 +16,7 @@ from fldrep.applications.audit.pictures import originals_of
 from fldrep.applications.audit.result import picture_of
 from fldrep.config.attacks import attack_settings
 from fldrep.config.threat import PASSIVE, threat_of
+from fldrep.errors import ConfigError
 from fldrep.models.normalisation import Normalisation
 
 SHAPE = (1, 12, 12)
@@ -104,7 +105,7 @@ def test_counterfactuals_say_what_would_hide_the_image(one):
     assert noise["hides"]
     assert noise["floor"] == pytest.approx(0.1, rel=0.1)
     loud = {name: value + noise["strength"] * 4 * torch.randn(value.shape) for name, value in one[1].items()}
-    assert audited(one[0], loud).verdict == "not-identifiable"
+    assert audited(one[0], loud, images=1).verdict == "not-identifiable"
     assert {one["change"] for one in changes} >= {"smallest entries pruned", "last layer's weight withheld"}
 
 
@@ -226,6 +227,15 @@ def test_several_images(network, pixels, given):
     assert {"original-1", "original-2", "gs-spectral-2"} <= found.pictures.keys()
 
 
+def test_several_images_of_which_nothing_tells_are_not_taken_for_one_with_noise(network, pixels):
+    made = network()
+    update = sent(made, pixels[:2], [3, 1])
+    with pytest.raises(ConfigError, match="images: expected how many there are: nothing told"):
+        audited(made, update)
+    alone = audited(made, sent(made, pixels[:1], [3]), budget=1.0).to_dict()
+    assert "nothing told how many images a client has: taken for one" in alone["settings"]["notes"]
+
+
 def test_secure_aggregation_leaves_the_mean_of_all_clients(network, pixels):
     made = network()
     update = sent(made, pixels, [0, 1, 2])
@@ -314,7 +324,7 @@ def test_soteria_does_not_change_the_verdict(one):
 
 
 def test_heavy_noise_is_not_identifiable_and_says_so(one):
-    found = audited(one[0], defended(one, "gaussian", std=5.0))
+    found = audited(one[0], defended(one, "gaussian", std=5.0), images=1)
     assert found.verdict == "not-identifiable"
     assert found.to_dict()["counterfactual"] == []
     assert "closed-form" in [one["what"] for one in found.to_dict()["not_tried"]]

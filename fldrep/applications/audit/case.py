@@ -35,9 +35,9 @@ PIXEL_DEVIATION = 0.25  # of pixels in [0, 1], where no data set's constants say
 class Case:
     """What is audited. `update` {inner name: (1, *shape)}; `rounding` {inner name: deviation of an entry's rounding}.
 
-    `images`: of each client, of which there are `clients`, whose mean the update is; `labels` (clients * images,) or
-    None; `originals` (b, C, H, W), the network's input, of one client or of all; `prior_std`: deviation of a pixel in
-    the network's input before anything is sent.
+    `images`: of each client, of which there are `clients`, whose mean the update is; `images_told`: whether anything
+    told them, else it is one; `labels` (clients * images,) or None; `originals` (b, C, H, W), the network's input, of
+    one client or of all; `prior_std`: deviation of a pixel in the network's input before anything is sent.
     """
 
     model: Model
@@ -48,6 +48,7 @@ class Case:
     normalisation: Normalisation
     prior_std: float
     images: int
+    images_told: bool
     clients: int
     labels: Tensor | None
     originals: Tensor | None
@@ -101,7 +102,10 @@ def case_of(
     constants = constants_for(shape[0], normalisation)
     known, originals_as = (None, None) if originals is None else originals_of(originals, shape, constants)
     clients, labels = check_whole("clients", clients, 1), _class_numbers(labels)
-    images = _images_of_each(images, clients, known, labels)
+    told = _images_of_each(images, clients, known, labels)
+    images = 1 if told is None else told
+    if told is None:
+        notes.append("nothing told how many images a client has: taken for one")
     if given.kind == "weights" and images > 1 and epochs is batch_size is None:
         notes.append(f"no local steps were told: taken for one step over all {images} images")
     return Case(
@@ -112,6 +116,7 @@ def case_of(
         normalisation=constants,
         prior_std=_prior_std(constants, normalisation),
         images=images,
+        images_told=told is not None,
         clients=clients,
         labels=_labels_of_all(labels, images * clients, clients, taken.head.out_features),
         originals=_originals_of_some(known, images, clients),
@@ -165,13 +170,13 @@ def _class_numbers(labels: Any) -> Tensor | None:
     return labels.cpu()
 
 
-def _images_of_each(images: int | None, clients: int, originals: Tensor | None, labels: Tensor | None) -> int:
-    """Images of each client: as said, or as labels or originals tell, or one."""
+def _images_of_each(images: int | None, clients: int, originals: Tensor | None, labels: Tensor | None) -> int | None:
+    """Images of each client: as said, or as labels or originals tell; None where nothing does."""
     if images is not None:
         return check_whole("images", images, 1)
     if labels is not None and len(labels) % clients == 0:
         return len(labels) // clients
-    return 1 if originals is None or clients > 1 else len(originals)
+    return None if originals is None or clients > 1 else len(originals)
 
 
 def _labels_of_all(labels: Tensor | None, total: int, clients: int, classes: int) -> Tensor | None:
