@@ -10,8 +10,9 @@ from mnist_app import client_app, server_app
 
 HERE = Path(__file__).parent
 CLIENTS = 2
-# Ray runs clients at the lowest priority, so that beside other work they hardly get to run.
-RAY = {"worker_niceness": 0, "worker_register_timeout_seconds": 600}
+# By default Ray runs clients at the lowest priority, so that beside other work they hardly get to run, and kills them
+# where other work takes 95 % of the memory.
+RAY = {"worker_niceness": 0, "worker_register_timeout_seconds": 600, "memory_monitor_refresh_ms": 0}
 
 
 def config_of(words: list[str]) -> dict:

@@ -13,6 +13,7 @@ from fldrep.applications.audit.given import Given, change_of, gradient_of, take_
 from fldrep.applications.audit.pictures import originals_of
 from fldrep.arguments import (
     check_above_zero,
+    check_finite,
     check_labels,
     check_module,
     check_seed,
@@ -28,6 +29,8 @@ from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps
 from fldrep.models.wrapping import OF_OTHERS
 
+MOST_NUMBERS = 10**9  # that all images behind an update may have: 4 GB
+MOST_STEPS = 10**5  # of a client
 PIXEL_DEVIATION = 0.25  # of pixels in [0, 1], where no data set's constants say it: about that of natural images
 
 
@@ -94,16 +97,20 @@ def case_of(
     """Check all that is given. The model is copied, and stays as it is. Errors: `ConfigError` naming the argument."""
     network, notes = _evaluated(check_module(model))
     shape = check_shape(getattr(model, "shape", None) if shape is None else shape)
+    _require_room("shape", shape, math.prod(shape))
     _require_one_form(update, weights, before, after, lr, epochs, batch_size)
     if weights is not None:
         notes += take_weights(network, weights)
     given = gradient_of(network, update) if update is not None else change_of(network, before, after, lr)
+    for name, value in network.named_parameters():
+        check_finite(f"model: {name!r}", value)
     taken = steady(network, shape)
     constants = constants_for(shape[0], normalisation)
     known, originals_as = (None, None) if originals is None else originals_of(originals, shape, constants)
     clients, labels = check_whole("clients", clients, 1), _class_numbers(labels)
     told = _images_of_each(images, clients, known, labels)
     images = 1 if told is None else told
+    _require_room("images" if clients == 1 else "clients", clients * images, clients * images * math.prod(shape))
     if told is None:
         notes.append("nothing told how many images a client has: taken for one")
     if given.kind == "weights" and images > 1 and epochs is batch_size is None:
@@ -160,10 +167,16 @@ def _require_one_form(update, weights, before, after, lr, epochs, batch_size) ->
         raise ConfigError("lr: expected the step size of the client's local steps")
 
 
+def _require_room(name: str, value: Any, numbers: int) -> None:
+    """Errors: `ConfigError` where images would not fit into memory."""
+    if numbers > MOST_NUMBERS:
+        refuse(name, value, f"images of at most {MOST_NUMBERS} numbers in all, not {numbers}")
+
+
 def _class_numbers(labels: Any) -> Tensor | None:
     if labels is None:
         return None
-    if isinstance(labels, list | tuple) and labels and all(type(one) is int for one in labels):
+    if isinstance(labels, list | tuple) and labels and all(type(one) is int and abs(one) < 2**63 for one in labels):
         labels = torch.tensor(labels)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or not len(labels):
         refuse("labels", labels, "class numbers, one an image, such as [3, 7]")
@@ -200,8 +213,10 @@ def _local(epochs: int | None, batch_size: int | None, lr: float | None, images:
     if epochs is None and batch_size is None:
         return None
     epochs = check_whole("epochs", 1 if epochs is None else epochs, 1)
-    size = check_whole("batch_size", images if batch_size is None else batch_size, 1)
-    local = LocalSteps(epochs, min(size, images), check_above_zero("lr", lr))
+    size = min(images, check_whole("batch_size", images if batch_size is None else batch_size, 1))
+    if epochs * math.ceil(images / size) > MOST_STEPS:
+        refuse("epochs", epochs, f"at most {MOST_STEPS} steps of {size} of {images} images")
+    local = LocalSteps(epochs, size, check_above_zero("lr", lr))
     return local if len(local.batches(images)) > 1 else None
 
 
