@@ -13,6 +13,7 @@ from fldrep.applications.audit import work
 from fldrep.applications.audit.case import case_of
 from fldrep.applications.audit.evidence import evidence_of
 from fldrep.applications.audit.pictures import originals_of
+from fldrep.applications.audit.plan import plan_of
 from fldrep.applications.audit.result import picture_of
 from fldrep.config.attacks import attack_settings
 from fldrep.config.threat import PASSIVE, threat_of
@@ -384,3 +385,13 @@ def test_a_bar_reaches_its_end(one):
 def test_pictures_of_any_number_of_channels():
     assert [picture_of(torch.rand(channels, 4, 5)).mode for channels in (1, 2, 3)] == ["L", "L", "RGB"]
     assert np.asarray(picture_of(torch.full((1, 2, 2), torch.nan))).max() == 0
+
+
+def test_a_minute_has_room_for_the_strongest_attack_on_the_reference_convnet():
+    shape = (3, 32, 32)
+    model = fldrep.build_model("convnet", shape, classes=10, width=64).eval()
+    update = fldrep.client_update(model, torch.randn(1, *shape), torch.tensor([3]))
+    case = case_of(model, update, shape=shape)
+    closed_form = plan_of(case, evidence_of(case), 60.0).attacks[0]
+    assert (closed_form.settings.title, closed_form.why_not) == ("closed-form", "")
+    assert closed_form.operations > 0
