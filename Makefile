@@ -35,7 +35,7 @@ test-faults: env  ## interrupted runs, bad input, hostile names, lost disks: eve
 test-slurm: env  ## the workflow on a real Slurm of one node; needs root and apt-get, or slurm-wlm and munge
 	$(BIN)/python -m pytest -m "" tests/slurm -rs
 
-test-flower: env  ## Flower's simulation for real, with nothing beside it: Ray gives up where it is not up in 30 s
+test-flower: env  ## Flower's simulation for real, and audits of all that its clients sent: half an hour beside other work
 	$(BIN)/python -m pytest -n 0 -m long tests/applications/test_flower_example.py
 
 test-crate: env  ## the RO-Crate of a run, by the validator of its profile, in an environment of its own

@@ -108,11 +108,16 @@ def check_keywords(given: Mapping[str, Any], renamed: Mapping[str, str]) -> None
 
 
 def check_module(value: Any, name: str = "model") -> nn.Module:
-    """A network of torch. Errors: `ConfigError`."""
+    """A network of torch, none of whose layers waits for an input to have a shape. Errors: `ConfigError`."""
     from torch import nn
 
     if not isinstance(value, nn.Module):
         refuse(name, value, "a torch.nn.Module")
+    for own, one in value.state_dict(keep_vars=True).items():
+        if nn.parameter.is_lazy(one):
+            raise ConfigError(
+                f"{name}: {own!r} has no shape yet: expected layers that are not lazy, or were called once"
+            )
     return value
 
 

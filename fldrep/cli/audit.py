@@ -107,7 +107,10 @@ def constants_of(text: str):
 
 def _require_a_folder(out: Path) -> None:
     """Errors: `ConfigError` where nothing could be written at the end."""
-    there = next(one for one in (out, *out.absolute().parents) if one.exists())
+    try:
+        there = next(one for one in (out, *out.absolute().parents) if one.exists())
+    except OSError as error:
+        raise ConfigError(f"out: {told(out)}: {error.strerror}: expected a folder, or nothing there yet") from None
     if not there.is_dir():
         raise ConfigError(f"out: {told(out)}: expected a folder, or nothing there yet")
     if not os.access(there, os.W_OK):

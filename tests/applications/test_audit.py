@@ -13,9 +13,11 @@ from fldrep.applications.audit import work
 from fldrep.applications.audit.case import case_of
 from fldrep.applications.audit.evidence import evidence_of
 from fldrep.applications.audit.pictures import originals_of
+from fldrep.applications.audit.plan import plan_of
 from fldrep.applications.audit.result import picture_of
 from fldrep.config.attacks import attack_settings
 from fldrep.config.threat import PASSIVE, threat_of
+from fldrep.errors import ConfigError
 from fldrep.models.normalisation import Normalisation
 
 SHAPE = (1, 12, 12)
@@ -104,7 +106,7 @@ def test_counterfactuals_say_what_would_hide_the_image(one):
     assert noise["hides"]
     assert noise["floor"] == pytest.approx(0.1, rel=0.1)
     loud = {name: value + noise["strength"] * 4 * torch.randn(value.shape) for name, value in one[1].items()}
-    assert audited(one[0], loud).verdict == "not-identifiable"
+    assert audited(one[0], loud, images=1).verdict == "not-identifiable"
     assert {one["change"] for one in changes} >= {"smallest entries pruned", "last layer's weight withheld"}
 
 
@@ -226,6 +228,15 @@ def test_several_images(network, pixels, given):
     assert {"original-1", "original-2", "gs-spectral-2"} <= found.pictures.keys()
 
 
+def test_several_images_of_which_nothing_tells_are_not_taken_for_one_with_noise(network, pixels):
+    made = network()
+    update = sent(made, pixels[:2], [3, 1])
+    with pytest.raises(ConfigError, match="images: expected how many there are: nothing told"):
+        audited(made, update)
+    alone = audited(made, sent(made, pixels[:1], [3]), budget=1.0).to_dict()
+    assert "nothing told how many images a client has: taken for one" in alone["settings"]["notes"]
+
+
 def test_secure_aggregation_leaves_the_mean_of_all_clients(network, pixels):
     made = network()
     update = sent(made, pixels, [0, 1, 2])
@@ -314,7 +325,7 @@ def test_soteria_does_not_change_the_verdict(one):
 
 
 def test_heavy_noise_is_not_identifiable_and_says_so(one):
-    found = audited(one[0], defended(one, "gaussian", std=5.0))
+    found = audited(one[0], defended(one, "gaussian", std=5.0), images=1)
     assert found.verdict == "not-identifiable"
     assert found.to_dict()["counterfactual"] == []
     assert "closed-form" in [one["what"] for one in found.to_dict()["not_tried"]]
@@ -374,3 +385,13 @@ def test_a_bar_reaches_its_end(one):
 def test_pictures_of_any_number_of_channels():
     assert [picture_of(torch.rand(channels, 4, 5)).mode for channels in (1, 2, 3)] == ["L", "L", "RGB"]
     assert np.asarray(picture_of(torch.full((1, 2, 2), torch.nan))).max() == 0
+
+
+def test_a_minute_has_room_for_the_strongest_attack_on_the_reference_convnet():
+    shape = (3, 32, 32)
+    model = fldrep.build_model("convnet", shape, classes=10, width=64).eval()
+    update = fldrep.client_update(model, torch.randn(1, *shape), torch.tensor([3]))
+    case = case_of(model, update, shape=shape)
+    closed_form = plan_of(case, evidence_of(case), 60.0).attacks[0]
+    assert (closed_form.settings.title, closed_form.why_not) == ("closed-form", "")
+    assert closed_form.operations > 0

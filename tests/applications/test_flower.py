@@ -4,6 +4,7 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from fldrep.errors import ConfigError, DataError
 pytest.importorskip("flwr", reason="the extra flower is not installed")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.supercore.task_identity import TaskIdentity
@@ -240,7 +242,7 @@ def test_what_is_not_a_reply_to_train_is_left_as_it_is(client, tmp_path):
 
 def test_a_step_size_that_nobody_tells_is_asked_for(client):
     one, weights = client(DefenseMod("gaussian", std=1.0), told={"eta": LR})
-    with pytest.raises(ConfigError, match="lr: 'lr': neither the reply's metrics"):
+    with pytest.raises(ConfigError, match="lr: 'lr' or 'learning-rate': neither the reply nor"):
         one.round(weights)
     assert client(DefenseMod("none", lr="eta"), told={"eta": LR})[0].round(weights)
     one, weights = client(DefenseMod("gaussian", std=1.0), told={"lr": "fast"})
@@ -318,6 +320,29 @@ def test_flowers_own_mods_are_recorded_alike(client, tmp_path):
     noisy = change(LocalDpMod(clipping_norm=0.1 * LR, sensitivity=0.2 * LR, epsilon=10.0, delta=1e-5))
     std = float(torch.cat([value.flatten() for value in noisy.values()]).std())
     assert std == pytest.approx(0.2 * LR * math.sqrt(2 * math.log(1.25e5)) / 10, rel=0.05)
+
+
+class OfLists(NumPyClient):
+    """A client of Flower's older kind: weights as a list, keys with underscores, and words of its own."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def fit(self, parameters, config):
+        sent = [value - np.float32(0.1) for value in parameters]
+        return sent, 7, {"batch_size": 2}
+
+
+def test_a_client_of_lists_of_weights_tells_its_images_and_steps(network, tmp_path):
+    made, run = network(), {"learning-rate": 0.25, "local-epochs": 3, "batch-size": 5}
+    app = ClientApp(client_fn=lambda context: OfLists(made).to_client(), mods=[RecordMod(tmp_path)])
+    arrays = ArrayRecord({str(place): Array(one.numpy()) for place, one in enumerate(made.state_dict().values())})
+    content = {"fitins.parameters": arrays, "fitins.config": ConfigRecord({"server_round": 4})}
+    message = Message(RecordDict(content), dst_node_id=7, message_type="train")
+    assert not app(message, Context(1, 7, {"partition-id": 3}, RecordDict(), run)).has_error()
+    record = read_record(tmp_path / "round-4-client-3.safetensors")
+    assert record.told == {"images": 7, "lr": 0.25, "epochs": 3, "batch_size": 2, "round": 4, "client": 3}
+    assert record.of_audit(made)["after"].keys() == made.state_dict().keys()
 
 
 def test_rounds_are_counted_where_the_server_does_not_tell_them(client, tmp_path):

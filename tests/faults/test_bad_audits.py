@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ class Net(nn.Module):
 def build():
     return Net()
 """
+NAN = MODEL.replace(
+    "    return Net()", "    torch.manual_seed(0)\n    net = Net()\n    net.fc.bias.data[0] = torch.nan\n    return net"
+)
 SHAPE = (1, 4, 4)
 UPDATE, BEFORE, AFTER = "update.safetensors", "before.safetensors", "after.safetensors"
 
@@ -160,6 +164,10 @@ CODE = {
     "gives no module": ("def build():\n    return {'fc': 1}", "gives a dict: expected a torch.nn.Module"),
     "gives nothing": ("def build():\n    pass", "gives a NoneType"),
     "takes an argument": ("def build(width):\n    return width", "TypeError"),
+    "layers without a shape": (
+        MODEL.replace("nn.Linear(features, classes)", "nn.LazyLinear(classes)"),
+        "'fc.weight' has no shape yet: expected",
+    ),
     "no parameters": ("from torch import nn\ndef build():\n    return nn.Flatten()", "no parameters"),
     "no linear layer": (
         MODEL.replace("nn.Linear(features, classes)", "nn.Conv1d(features, classes, 1)"),
@@ -175,6 +183,14 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "several clients": (lambda it: it.update(fc_bias=torch.zeros(2, 3)), "expected one client's update"),
     "NaN": (lambda it: it.update(fc_bias=torch.tensor([0, float("nan"), 1])), "1 of 3 entries are not finite"),
     "infinite": (lambda it: it.update(fc_bias=torch.full((3,), torch.inf)), "3 of 3 entries are not finite"),
+    "beyond float32": (
+        lambda it: it.update(fc_bias=torch.full((3,), 1e200, dtype=torch.float64)),
+        "update['fc.bias'] as torch.float32: 3 of 3 entries are not finite",
+    ),
+    "several images of which nothing tells": (
+        lambda it: it.update(fc_weight=it.tensors["fc.weight"] + torch.randn(3, 8)),
+        "images: expected how many there are: nothing told",
+    ),
     "whole numbers": (lambda it: it.update(fc_bias=torch.zeros(3, dtype=torch.long)), "expected floating-point"),
     "names of another framework": (lambda it: it.write(UPDATE, {"0": torch.zeros(3)}), "'conv.weight' is missing"),
     "nothing in it": (lambda it: it.write(UPDATE, {}), "holds no tensors"),
@@ -202,6 +218,10 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "weights with a name too much": (lambda it: it.weights(extra=torch.zeros(1)), "weights: 'extra'"),
     "weights that are not finite": (lambda it: it.weights(fc_bias=torch.full((3,), torch.nan)), "not finite"),
     "a buffer of another shape": (lambda it: it.weights(norm_running_mean=torch.zeros(5)), "norm.running_mean"),
+    "no weights, and NaN": (
+        lambda it: it.says(weights=None) or it.code(NAN),
+        "model: 'fc.bias': 1 of 3 entries are not finite",
+    ),
     "no weights, and random ones": (lambda it: it.says(weights=None), "weights: expected those the client began"),
     # Before and after
     "before alone": (lambda it: it.steps(after=None), "after: expected the weights before and after together"),
@@ -210,6 +230,10 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "a step size of 0": (lambda it: it.steps(lr=0), "lr: 0.0: expected a number above 0"),
     "a step size below 0": (lambda it: it.steps(lr=-0.1), "lr: -0.1: expected a number above 0"),
     "a step size that is no number": (lambda it: it.steps(lr="nan"), "lr: nan: expected a number above 0"),
+    "a step size that leaves no finite gradient": (
+        lambda it: it.steps(lr="1e-320"),
+        "(before['conv.weight'] - after['conv.weight']) / lr, with an lr of 9.99989e-321",
+    ),
     "an update besides": (lambda it: it.steps(update=UPDATE), "expected either an update, or before and after"),
     "weights besides": (lambda it: it.steps(weights="weights.safetensors"), "weights: expected none beside before"),
     "neither": (lambda it: it.says(update=None), "expected either an update, or before and after"),
@@ -263,11 +287,16 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "a budget of 0": (lambda it: it.says(budget=0), "budget: 0.0: expected a number above 0"),
     "a budget below 0": (lambda it: it.says(budget=-1), "budget: -1.0: expected a number above 0"),
     "a budget without end": (lambda it: it.says(budget="inf"), "budget: inf: expected a number above 0"),
+    "images larger than memory": (lambda it: it.says(shape="1x99999x99999"), "shape: (1, 99999, 99999): expected"),
+    "a label beyond 64 bits": (lambda it: it.says(labels="9" * 30), "labels: [9999"),
     "labels in words": (lambda it: it.says(labels="cat"), "labels: 'cat': expected class numbers"),
     "a label too large": (lambda it: it.says(labels="3"), "labels: 3: expected classes 0 to 2"),
     "a label too much": (lambda it: it.says(labels="1,2", images=1), "labels: '2 classes': expected 1"),
     "no images": (lambda it: it.says(images=0), "images: 0: expected a whole number of at least 1"),
     "no clients": (lambda it: it.says(clients=0), "clients: 0: expected a whole number of at least 1"),
+    "more images than memory holds": (lambda it: it.says(images=10**12), "images: 1000000000000: expected images of"),
+    "more clients than memory holds": (lambda it: it.says(clients=10**12), "clients: 1000000000000: expected images"),
+    "more steps than anyone takes": (lambda it: it.says(epochs=10**12, lr=0.1), "at most 100000 steps of 1 of 1"),
     "no epochs": (lambda it: it.says(epochs=0, lr=0.1), "epochs: 0: expected a whole number of at least 1"),
     "no batch": (lambda it: it.says(batch_size=0, lr=0.1), "batch_size: 0: expected a whole number of at least 1"),
     "a seed below 0": (lambda it: it.says(seed=-1), "seed: -1: expected a whole number"),
@@ -276,6 +305,7 @@ WRONG: dict[str, tuple[Callable[[Folder], None], str]] = {
     "constants in words": (lambda it: it.says(normalisation="a/b"), "expected a data set's name, none, or MEAN/STD"),
     "a deviation of 0": (lambda it: it.says(normalisation="0.5/0"), "deviations above 0"),
     "the page's folder is a file": (lambda it: it.says(out="my_model.py"), "out: my_model.py: expected a folder"),
+    "the page's folder has no name": (lambda it: it.says(out="a" * 300), "File name too long"),
     "the page's folder is below a file": (
         lambda it: it.says(out="my_model.py/audit"),
         "out: my_model.py/audit: expected",
@@ -351,6 +381,15 @@ def test_the_folder_as_it_is_can_be_audited(folder, call):
     assert code == 0, err
     assert out.startswith(("recovered", "identifiable", "not-identifiable"))
     assert {"result.json", "audit.html"} <= {path.name for path in (folder.path / "audit").iterdir()}
+
+
+def test_the_same_command_again_writes_the_same_json_but_for_seconds(folder, call):
+    def said() -> str:
+        assert call(*folder.command())[0] == 0
+        return re.sub(r'"seconds": [\d.]+', "", (folder.path / "audit/result.json").read_text())
+
+    folder.says(budget=2)
+    assert said() == said()
 
 
 def test_a_recovered_image_fails_a_check_that_asks(folder, call):

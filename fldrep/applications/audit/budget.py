@@ -31,7 +31,7 @@ AUTOGRAD = 1.5  # times that, where autograd differentiates
 PASSES = 4  # forward passes that a gradient and its pullback take
 PUSH = 16  # forward passes in float32 that one push in float64 takes
 SPECTRA = 14  # times unknowns^3: what floors and rank take of a Gram matrix
-POOLED = 1000  # forward passes that the closed form takes through max-pools, where its first descent ends well
+POOLED = 800  # forward passes that the closed form takes through max-pools: 50 s of ConvNet-64, where 16 took 20 to 64
 
 
 @dataclass(frozen=True)

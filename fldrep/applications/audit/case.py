@@ -13,6 +13,7 @@ from fldrep.applications.audit.given import Given, change_of, gradient_of, take_
 from fldrep.applications.audit.pictures import originals_of
 from fldrep.arguments import (
     check_above_zero,
+    check_finite,
     check_labels,
     check_module,
     check_seed,
@@ -28,6 +29,8 @@ from fldrep.models.normalisation import Normalisation
 from fldrep.models.updates import LocalSteps
 from fldrep.models.wrapping import OF_OTHERS
 
+MOST_NUMBERS = 10**9  # that all images behind an update may have: 4 GB
+MOST_STEPS = 10**5  # of a client
 PIXEL_DEVIATION = 0.25  # of pixels in [0, 1], where no data set's constants say it: about that of natural images
 
 
@@ -35,9 +38,9 @@ PIXEL_DEVIATION = 0.25  # of pixels in [0, 1], where no data set's constants say
 class Case:
     """What is audited. `update` {inner name: (1, *shape)}; `rounding` {inner name: deviation of an entry's rounding}.
 
-    `images`: of each client, of which there are `clients`, whose mean the update is; `labels` (clients * images,) or
-    None; `originals` (b, C, H, W), the network's input, of one client or of all; `prior_std`: deviation of a pixel in
-    the network's input before anything is sent.
+    `images`: of each client, of which there are `clients`, whose mean the update is; `images_told`: whether anything
+    told them, else it is one; `labels` (clients * images,) or None; `originals` (b, C, H, W), the network's input, of
+    one client or of all; `prior_std`: deviation of a pixel in the network's input before anything is sent.
     """
 
     model: Model
@@ -48,6 +51,7 @@ class Case:
     normalisation: Normalisation
     prior_std: float
     images: int
+    images_told: bool
     clients: int
     labels: Tensor | None
     originals: Tensor | None
@@ -93,15 +97,22 @@ def case_of(
     """Check all that is given. The model is copied, and stays as it is. Errors: `ConfigError` naming the argument."""
     network, notes = _evaluated(check_module(model))
     shape = check_shape(getattr(model, "shape", None) if shape is None else shape)
+    _require_room("shape", shape, math.prod(shape))
     _require_one_form(update, weights, before, after, lr, epochs, batch_size)
     if weights is not None:
         notes += take_weights(network, weights)
     given = gradient_of(network, update) if update is not None else change_of(network, before, after, lr)
+    for name, value in network.named_parameters():
+        check_finite(f"model: {name!r}", value)
     taken = steady(network, shape)
     constants = constants_for(shape[0], normalisation)
     known, originals_as = (None, None) if originals is None else originals_of(originals, shape, constants)
     clients, labels = check_whole("clients", clients, 1), _class_numbers(labels)
-    images = _images_of_each(images, clients, known, labels)
+    told = _images_of_each(images, clients, known, labels)
+    images = 1 if told is None else told
+    _require_room("images" if clients == 1 else "clients", clients * images, clients * images * math.prod(shape))
+    if told is None:
+        notes.append("nothing told how many images a client has: taken for one")
     if given.kind == "weights" and images > 1 and epochs is batch_size is None:
         notes.append(f"no local steps were told: taken for one step over all {images} images")
     return Case(
@@ -112,6 +123,7 @@ def case_of(
         normalisation=constants,
         prior_std=_prior_std(constants, normalisation),
         images=images,
+        images_told=told is not None,
         clients=clients,
         labels=_labels_of_all(labels, images * clients, clients, taken.head.out_features),
         originals=_originals_of_some(known, images, clients),
@@ -155,23 +167,29 @@ def _require_one_form(update, weights, before, after, lr, epochs, batch_size) ->
         raise ConfigError("lr: expected the step size of the client's local steps")
 
 
+def _require_room(name: str, value: Any, numbers: int) -> None:
+    """Errors: `ConfigError` where images would not fit into memory."""
+    if numbers > MOST_NUMBERS:
+        refuse(name, value, f"images of at most {MOST_NUMBERS} numbers in all, not {numbers}")
+
+
 def _class_numbers(labels: Any) -> Tensor | None:
     if labels is None:
         return None
-    if isinstance(labels, list | tuple) and labels and all(type(one) is int for one in labels):
+    if isinstance(labels, list | tuple) and labels and all(type(one) is int and abs(one) < 2**63 for one in labels):
         labels = torch.tensor(labels)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or not len(labels):
         refuse("labels", labels, "class numbers, one an image, such as [3, 7]")
     return labels.cpu()
 
 
-def _images_of_each(images: int | None, clients: int, originals: Tensor | None, labels: Tensor | None) -> int:
-    """Images of each client: as said, or as labels or originals tell, or one."""
+def _images_of_each(images: int | None, clients: int, originals: Tensor | None, labels: Tensor | None) -> int | None:
+    """Images of each client: as said, or as labels or originals tell; None where nothing does."""
     if images is not None:
         return check_whole("images", images, 1)
     if labels is not None and len(labels) % clients == 0:
         return len(labels) // clients
-    return 1 if originals is None or clients > 1 else len(originals)
+    return None if originals is None or clients > 1 else len(originals)
 
 
 def _labels_of_all(labels: Tensor | None, total: int, clients: int, classes: int) -> Tensor | None:
@@ -195,8 +213,10 @@ def _local(epochs: int | None, batch_size: int | None, lr: float | None, images:
     if epochs is None and batch_size is None:
         return None
     epochs = check_whole("epochs", 1 if epochs is None else epochs, 1)
-    size = check_whole("batch_size", images if batch_size is None else batch_size, 1)
-    local = LocalSteps(epochs, min(size, images), check_above_zero("lr", lr))
+    size = min(images, check_whole("batch_size", images if batch_size is None else batch_size, 1))
+    if epochs * math.ceil(images / size) > MOST_STEPS:
+        refuse("epochs", epochs, f"at most {MOST_STEPS} steps of {size} of {images} images")
+    local = LocalSteps(epochs, size, check_above_zero("lr", lr))
     return local if len(local.batches(images)) > 1 else None
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from fldrep.applications.audit.case import Case
 from fldrep.attack.labels import inferred_labels
 from fldrep.config.needs import Public, Sent
+from fldrep.errors import ConfigError
 from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 
 SCATTERED = 0.01  # share of a tensor that is zero outside rows and columns of zeros: units that are off leave those
@@ -63,6 +64,18 @@ def evidence_of(case: Case) -> Evidence:
         readable=live if has_bias else 0,
         exact=has_bias and case.total == case.steps == 1 and noise == 0,
     )
+
+
+def require_images_told(case: Case, evidence: Evidence) -> None:
+    """Errors: `ConfigError` where the update is not that of one image, and nothing told of noise or of more images.
+
+    Taken for one, what several images left would count as noise, and the update would seem to hide them.
+    """
+    if evidence.noise and not case.images_told:
+        raise ConfigError(
+            "images: expected how many there are: nothing told, and the last layer's gradient is not that of one image "
+            "alone; say 1 if it is one, with noise"
+        )
 
 
 def sent_of(case: Case) -> Sent:

@@ -10,7 +10,7 @@ from torch import nn
 from fldrep.applications.audit.budget import RATE
 from fldrep.applications.audit.case import Case, case_of
 from fldrep.applications.audit.content import audit_with
-from fldrep.applications.audit.evidence import evidence_of
+from fldrep.applications.audit.evidence import evidence_of, require_images_told
 from fldrep.applications.audit.plan import plan_of
 from fldrep.applications.audit.progress import progress_of
 from fldrep.applications.audit.result import Audit
@@ -70,9 +70,10 @@ def audit(
 
 
 def audit_of(case: Case, budget: float, progress: Callable | None = None) -> Audit:
-    """Audit a case. Args: budget: seconds at the fixed rate; progress: as for `audit`."""
+    """Audit a case. Args: budget: seconds at the fixed rate; progress: as for `audit`. Errors: `ConfigError`."""
     began = time.perf_counter()
     evidence = evidence_of(case)
+    require_images_told(case, evidence)
     if not evidence.nonzero:
         return audit_with(case, evidence, Work(budget), began)
     plan = plan_of(case, evidence, budget)

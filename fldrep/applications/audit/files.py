@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fldrep.applications.audit.record import is_record, read_record
-from fldrep.arguments import line_of
+from fldrep.arguments import check_module, line_of
 from fldrep.errors import ConfigError, DataError, told
 from fldrep.registry import run_file
 from fldrep.storage.tensors import read_tensors
@@ -72,7 +72,7 @@ def network_from(place: str, own_weights: bool = False) -> nn.Module:
     made = _built(build, place, 0)
     if own_weights:
         state, again = made.state_dict(), _built(build, place, 1).state_dict()
-        drawn = [key for key in state if not torch.equal(state[key], again[key])]
+        drawn = [key for key in state if not torch.allclose(state[key], again[key], rtol=0, atol=0, equal_nan=True)]
         if drawn:
             raise ConfigError(f"weights: expected those the client began from: {place} draws {drawn[0]!r} at random")
     return made
@@ -84,7 +84,7 @@ def _built(build, place: str, seed: int) -> nn.Module:
         made = _called(build, place)
     if not isinstance(made, nn.Module):
         raise ConfigError(f"model: {told(place)}: gives a {type(made).__name__}: expected a torch.nn.Module")
-    return made
+    return check_module(made)
 
 
 def _start(path: Path) -> bytes:

@@ -49,7 +49,8 @@ def gradient_of(network: nn.Module, update: Mapping[str, Any]) -> Given:
     found, rounding = {}, {}
     for name, parameter in parameters.items():
         value = torch.zeros_like(parameter) if name in frozen else _fitted(f"update[{name!r}]", own[name], parameter)
-        found[name] = value.to(parameter.dtype)  # float64 may hold what was computed in float32: no more is taken of it
+        # float64 may hold what was computed in float32: no more is taken of it
+        found[name] = check_finite(f"update[{name!r}] as {parameter.dtype}", value.to(parameter.dtype))
         rounding[name] = max(rounding_of(value), rounding_of(found[name]))
     if any(value.dtype in HALF for value in own.values()):
         notes.append("half precision is read as float32")
@@ -70,7 +71,8 @@ def change_of(network: nn.Module, before: Mapping[str, Any], after: Mapping[str,
             _fitted(f"{what}[{name!r}]", some[name], parameter)
             for what, some in (("before", first), ("after", tensors))
         )
-        found[name] = (_wide(then).double() - _wide(now).double()).div(lr).to(parameter.dtype)
+        change = (_wide(then).double() - _wide(now).double()).div(lr).to(parameter.dtype)
+        found[name] = check_finite(f"(before[{name!r}] - after[{name!r}]) / lr, with an lr of {lr:g}", change)
         rounding[name] = float(np.hypot(rounding_of(then), rounding_of(now))) / STORED / lr
     moved = [
         name

@@ -7,7 +7,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
-from fldrep.applications.flower.told import Key, client_of, round_of, told_by
+from fldrep.applications.flower.told import LR, Key, client_of, round_of, told_by
 from fldrep.applications.flower.training import UNDER_WAY, Training
 from fldrep.applications.flower.weights import (
     asks_to_train,
@@ -42,7 +42,7 @@ class DefenseMod:
         self,
         method: str,
         *,
-        lr: Key = "lr",
+        lr: Key = LR,
         normalisation: str | Normalisation | None = None,
         seed: int | None = None,
         **settings: Any,
@@ -55,7 +55,7 @@ class DefenseMod:
         """
         given = {key: value for key, value in settings.items() if value is not None}
         self.defense = defense_of(defense_settings(check_text("method", method), **given))
-        self.lr = lr if isinstance(lr, str) else check_above_zero("lr", lr)
+        self.lr = lr if isinstance(lr, str | tuple) else check_above_zero("lr", lr)
         self.normalisation = normalisation
         self.seed = None if seed is None else check_seed(seed)
 
@@ -95,8 +95,9 @@ class DefenseMod:
     def _lr(self, message: Message, reply: Message, context: Context) -> float:
         found = told_by(self.lr, message, reply, context)
         if found is None:
-            told = "neither the reply's metrics nor the server's or the run's config tell it"
-            raise ConfigError(f"lr: {self.lr!r}: {told}: expected DefenseMod(..., lr=0.1) or another key")
+            keys = " or ".join(map(repr, [self.lr] if isinstance(self.lr, str) else self.lr))
+            told = "neither the reply nor the server's or the run's config tell it"
+            raise ConfigError(f"lr: {keys}: {told}: expected DefenseMod(..., lr=0.1) or another key")
         return check_above_zero("lr", found)
 
     def _generator(self, message: Message, context: Context) -> torch.Generator:

@@ -6,7 +6,7 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from fldrep.applications.audit.record import Record
-from fldrep.applications.flower.told import Key, client_of, round_of, told_by
+from fldrep.applications.flower.told import LR, Key, client_of, round_of, told_by
 from fldrep.applications.flower.weights import asks_to_train, received_and_sent
 
 
@@ -15,7 +15,7 @@ class RecordMod:
 
     The first mod of a list sees what the server will see: `mods=[RecordMod("records"), ...]`. A record holds the
     weights received and sent, and what the app tells of the training: a number, or the key under which one stands in
-    the reply's metrics, else in the config that the server sent, else in that of the run. The audit asks for what is
+    the reply, else in the config that the server sent, else in that of the run. The audit asks for what is
     not told. A record of the same round and client is replaced. It holds no image, and is as private as what is sent.
     """
 
@@ -24,7 +24,7 @@ class RecordMod:
         folder: Path | str,
         *,
         images: Key | None = "num-examples",
-        lr: Key | None = "lr",
+        lr: Key | None = LR,
         epochs: Key | None = "local-epochs",
         batch_size: Key | None = "batch-size",
     ):
