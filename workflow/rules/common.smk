@@ -106,7 +106,9 @@ if workflow.is_main_process:
 share_package()
 # Snakemake takes PYTHONPATH away where a rule has an environment of conda's; this gives back what of it is the package.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    PACKAGE_PATH = shlex.quote(str(PACKAGE.parent)).replace("{", "{{").replace("}", "}}")
+    PACKAGE_PATH = (
+        shlex.quote(str(PACKAGE.parent)).replace("{", "{{").replace("}", "}}")
+    )
     shell.prefix(f"set -euo pipefail; export PYTHONPATH={PACKAGE_PATH}; ")
 share_cache(CONFIG.data.cache)
 
