@@ -28,7 +28,8 @@ from fldrep.models.updates import HEAD_WEIGHT
 from fldrep.seeds import generator
 
 TUNED_ON = {"mnist": (range(5000, 5016),)}  # test images that starts were chosen on
-STARTS = 4  # tries of Levenberg-Marquardt through a mask, which may get stuck: the residual tells
+TURNS = 3  # of two tries of Levenberg-Marquardt through a mask, which may get stuck: the residual tells
+SPREAD = 0.1  # standard deviation of the noise on the middle of a layer's range
 
 
 def image_of(
@@ -86,28 +87,33 @@ def _solved(
     soft = torch.nn.functional.one_hot(label, tail.head.out_features).to(tail.head.weight)
     system = LeastSquares(residuals, plain if front else observation.normalisation, (1, *shape), soft, False, False)
     box = not front or isinstance(front[-1].layer, Sigmoid)
-    state = _best_of(system, _starts(observation, front, soft), iterations, box, steps)
+    state = _best_of(system, _starts(observation, front, system), iterations, box, steps)
     return system.parts(state.points)[0][0, 0]
 
 
-def _starts(observation: Observation, front: Sequence[Part], like: Tensor) -> Iterator[Tensor]:
-    """Where tries begin: what a grey image, and then images of noise, have behind the front of a network, (1, 1, ...).
+def _starts(observation: Observation, front: Sequence[Part], system: LeastSquares) -> Iterator[Tensor]:
+    """Where tries begin, unknowns (1, U): behind a grey image and in the middle of the layer's range, then with noise.
 
-    After training, inputs of a layer lie far from the middle of their range, and a start there gets stuck more often.
+    After training, inputs of a layer lie far from the middle of their range, and some tries from there get stuck;
+    others get stuck from behind an image. Later turns: images of noise, and noise of deviation SPREAD on the middle.
     """
-    for start in range(STARTS):
-        noise = torch.rand(1, *observation.shape, generator=generator("closed-form", start), dtype=like.dtype).to(like)
-        values = observation.normalisation.to_input(noise if start else torch.full_like(noise, 0.5))
+    like = system.soft
+    for turn in range(TURNS):
+        draws = generator("closed-form", turn)
+        image = torch.rand(1, *observation.shape, generator=draws, dtype=like.dtype).to(like)
+        values = observation.normalisation.to_input(image if turn else torch.full_like(image, 0.5))
         for part in front:
             values = part.layer.values(values)
-        yield values[None]
+        yield system.points_of(values[None])
+        noise = torch.randn(1, *system.images, generator=draws, dtype=like.dtype).to(like)
+        yield system.begin(noise * (SPREAD if turn else 0))
 
 
 def _best_of(system: LeastSquares, starts: Iterator[Tensor], iterations: int, box: bool, steps: list[int]) -> State:
     """Where one system ends from the first start, or from a later one where it got stuck: its residual tells."""
     tries = []
     for start in starts:
-        state = State.begin(system, system.points_of(start))
+        state = State.begin(system, start)
         for _ in range(iterations):
             if not state.alive.any():
                 break

@@ -228,6 +228,7 @@ def cost_of(settings: AttackSettings) -> tuple[str, str, int]:
     Of an attack that moves an image a step is measured; restarts and steps multiply. One that says `whole=True` is
     measured from end to end.
     """
+    parts = settings.model_copy(update={"preset": None, "variant_of": [], "restarts": 1})  # a name costs nothing
     if words("optimiser", settings.optimiser).get("whole"):
-        return "solve", stable_json(settings.model_copy(update={"restarts": 1})), 1
-    return "attack", stable_json(settings.model_copy(update={"iterations": 1, "restarts": 1})), settings.iterations
+        return "solve", stable_json(parts), 1
+    return "attack", stable_json(parts.model_copy(update={"iterations": 1})), settings.iterations

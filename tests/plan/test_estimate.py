@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fldrep.config.attacks import attack_settings
+from fldrep.config.attacks import ATTACKS, attack_settings, members_of
 from fldrep.config.datasets import Facts
+from fldrep.config.presets import ATTACK_PRESETS
 from fldrep.config.reading import parse_config
 from fldrep.machine.progress import rough
 from fldrep.plan import calibration
-from fldrep.plan.calibration import Unit, calibrated, measured
+from fldrep.plan.calibration import Unit, calibrated, cost_of, measured
 from fldrep.plan.estimate import estimate, known_facts
 from fldrep.storage.imageset import ImageSet
 
@@ -70,6 +71,17 @@ def test_an_ensemble_costs_what_its_members_cost():
     found = estimate(parse_config({**RAW, "attacks": {"mine": own}, "grid": grid}), measure=known)
     problems = 2 * 2 * 5 * 2
     assert found.hours["attack"] * 3600 == pytest.approx(8 * 3 + problems * (40 * 0.5 + 2 * 0.5 + 90.0))
+
+
+@pytest.mark.parametrize("preset", ATTACK_PRESETS)
+def test_what_a_unit_says_of_its_attack_can_be_read_back(preset):
+    """And every member of an ensemble under its own name."""
+    settings = attack_settings(preset)
+    for one in [settings, *members_of(settings).values()]:
+        _, section, _ = cost_of(one)
+        read = ATTACKS.validate(json.loads(section))
+        kept = {"preset", "variant_of", "restarts", "iterations"}
+        assert read.model_dump(exclude=kept) == one.model_dump(exclude=kept)
 
 
 def test_hours_of_identifiability_are_pushes_and_products():
