@@ -17,7 +17,7 @@ from fldrep.analysis.words import nominal_text
 from fldrep.report.pictures import address, picture_of
 from fldrep.storage.gallery import gallery_key, original_key
 
-PICTURES_LIMIT = 8_000_000  # characters of all pictures: the page stays under 15 MB
+PICTURES_LIMIT = 6_000_000  # characters of all pictures: the page stays under 15 MB
 # What is chosen, the outer choices first: the key of a row and the label of the control.
 CONTROLS = {
     "dataset": "data set",
