@@ -17,9 +17,7 @@ def publish_command(
     ] = None,
     again: Annotated[
         bool,
-        typer.Option(
-            "--again", help="rewrite published folders in today's words from their own tables, and draw their figures"
-        ),
+        typer.Option("--again", help="rewrite published folders, and their figures, from their own tables"),
     ] = False,
     results: Annotated[Path, typer.Option(help="the folder that holds results/ and reports/")] = Path("."),
     out: Annotated[Path, typer.Option(help="the folder of published results")] = Path("docs/results"),

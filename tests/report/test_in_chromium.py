@@ -11,6 +11,7 @@ from fldrep.analysis.rows import CELL, rows_where
 from fldrep.config.reading import parse_config
 from fldrep.report.explorer import CONTROLS
 from fldrep.report.page import write_page
+from fldrep.report.paper import write_paper
 from fldrep.storage.gallery import gallery_key
 from fldrep.storage.tensors import write_tensors
 from fldrep.tables.claims import CLAIMS
@@ -93,6 +94,26 @@ def test_the_first_screen_says_to_whom_soteria_falls_and_shows_it(seen, width, h
     assert page.run("document.documentElement.scrollWidth") <= width
     page.run(SHOWN % "'none'")
     assert page.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_first_screen_of_the_paper_has_the_answer_and_what_it_rests_on(seen, tmp_path, width, height, scheme):
+    page = seen[0]
+    write_paper(Path(__file__).parents[2] / "docs/results", tmp_path / "paper.html")
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    page.open(tmp_path / "paper.html", width, height)
+    title, answer, *pictures = page.run("""[...document.querySelectorAll('h1, header > p b, header figure')].map(
+        (one) => [one.innerText, one.getBoundingClientRect().bottom])""")
+    assert title[0].startswith("Does Soteria protect")
+    assert answer[0].startswith("Soteria stops attacks that do not know of it")
+    assert len(pictures) == 4
+    assert all(bottom <= height for _, bottom in (title, answer, *pictures))
+    for words, _ in pictures[2:]:
+        assert re.search(r"sent under Soteria.*rebuilt by [\w-]+: \d+ of \d+ \[\d+ to \d+ %\]", words), words
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.complaints == []
+    page.call("Emulation.setEmulatedMedia", features=[])
 
 
 def shown_row(page) -> dict:
