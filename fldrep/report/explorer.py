@@ -33,7 +33,7 @@ CONTROLS = {
 }
 ONLY_HERE = {"original_key", "rebuilt_key", "order"}  # columns that the page does not need
 METRICS = {ERROR: "MSE (pixels)", "ssim": "SSIM", "psnr_db": "PSNR, dB", "mse": "MSE (normalised)"}
-OUTCOMES = {True: "found the image", False: "did not find it"}
+OUTCOMES = {True: "found the image", False: "did not find the image"}
 GREY = "#6d747c"  # readable on light ground, which charts have in the dark too
 
 
@@ -61,6 +61,8 @@ def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarr
 
 def _note(shown: int, rows: int) -> str:
     """How many reconstructions the page has as pictures."""
+    if not shown:
+        return "No reconstruction is in this file as a picture; the numbers are there for all."
     if shown == rows:
         return f"All {rows} reconstructions are in this file as pictures."
     return (

@@ -96,7 +96,8 @@ def _kinship(one: Answer) -> str:
 
 
 def _strength(cell: pd.Series) -> str:
-    return " · ".join(filter(None, (cell["method"], cell["rule"], nominal_text(cell["rate"], cell["std"]))))
+    nominal = "" if cell[["rate", "std"]].isna().all() else nominal_text(cell["rate"], cell["std"])
+    return " · ".join(filter(None, (cell["method"], cell["rule"], nominal)))
 
 
 def interval(cell: pd.Series) -> str:
