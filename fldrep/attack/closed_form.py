@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fldrep import registry
 from fldrep.attack.certificate import is_near
 from fldrep.attack.compares import Comparison
 from fldrep.attack.gauss_newton import State, dense_step
-from fldrep.attack.layer_by_layer import Part, reconstruct_chain
+from fldrep.attack.layer_by_layer import Part, at_representation, reconstruct_chain
 from fldrep.attack.least_squares import LeastSquares
 from fldrep.attack.observation import Observation
 from fldrep.attack.pooled import image_through_pools
@@ -24,11 +24,13 @@ from fldrep.derivatives.layerwise import layerwise
 from fldrep.derivatives.pullback import by_autodiff
 from fldrep.models.model import Model
 from fldrep.models.normalisation import Normalisation
-from fldrep.models.updates import HEAD_WEIGHT
+from fldrep.models.updates import HEAD_BIAS, HEAD_WEIGHT
 from fldrep.seeds import generator
 
 TUNED_ON = {"mnist": (range(5000, 5016),)}  # test images that starts were chosen on
 TURNS = 3  # of two tries of Levenberg-Marquardt through a mask, which may get stuck: the residual tells
+OTHER_LOGITS = 1e-3  # relative error of a bias's gradient that rounding of features does not make
+ROUNDING = 1e-6  # of probabilities in float32
 SPREAD = 0.1  # standard deviation of the noise on the middle of a layer's range
 
 
@@ -44,9 +46,28 @@ def image_of(
     if isinstance(way, OverlapChain):
         return image_through_pools(way, observation.model, update, observation.normalisation, soft), 0
     masked = observation.zeros == "head" and bool((update[HEAD_WEIGHT] == 0).all(0).any())
+    if masked:
+        _require_own_logits(observation.model.head, update, label)
     steps = []
     solve = partial(_solved, update, observation, label, iterations, steps)
     return reconstruct_chain(way, observation.model, update, masked, solve), sum(steps)
+
+
+def _require_own_logits(head: nn.Linear, update: dict[str, Tensor], label: Tensor) -> None:
+    """Errors: `NoRule` where features that a mask hides have no weight, and the rest give another gradient of the bias.
+
+    Such an update is of another network or label than is attacked; no image gives it, and a search would take long.
+    Whatever scale the update has is its own. A small gradient has the rounding of probabilities.
+    """
+    hidden = (update[HEAD_WEIGHT] == 0).all(0)
+    if head.weight[:, hidden].any():
+        return  # what is hidden has a part in the logits
+    sent = update[HEAD_BIAS]
+    features = at_representation(head, update).values
+    own = head(features).softmax(0) - nn.functional.one_hot(label[0, 0], head.out_features).to(sent)
+    scale = (sent @ own) / own.square().sum()
+    if (sent - scale * own).norm() > OTHER_LOGITS * sent.norm() + ROUNDING * scale.abs():
+        raise NoRule("a gradient of the last layer's bias that its features and the label do not give")
 
 
 def nearer_starts(problems: Problems, system: LeastSquares, points: Tensor, iterations: int) -> Tensor:
@@ -84,7 +105,7 @@ def _solved(
     observed = comparison.prepare(gradients.arrange(own))
     residuals = Residuals(gradients, observed.gradient, comparison.weights(observed), observation.rounding)
     plain = Normalisation((0.0,) * shape[0], (1.0,) * shape[0])
-    soft = torch.nn.functional.one_hot(label, tail.head.out_features).to(tail.head.weight)
+    soft = nn.functional.one_hot(label, tail.head.out_features).to(tail.head.weight)
     system = LeastSquares(residuals, plain if front else observation.normalisation, (1, *shape), soft, False, False)
     box = not front or isinstance(front[-1].layer, Sigmoid)
     state = _best_of(system, _starts(observation, front, system), iterations, box, steps)

@@ -100,11 +100,11 @@ def require_inverse(part: Part) -> None:
         layer.inverse(torch.full((1, *part.shape), 0.5).to(next(iter(module.parameters()), torch.zeros(()))))
 
 
-def at_representation(model: Model, update: Mapping[str, Tensor]) -> Known:
+def at_representation(head: nn.Linear, update: Mapping[str, Tensor]) -> Known:
     """What the head's gradient {name: (*shape)} tells of the representation."""
     bias = update[HEAD_BIAS]
     values = bias @ update[HEAD_WEIGHT] / bias.square().sum()
-    return Known(values, model.head.weight.T @ bias, torch.ones_like(values))
+    return Known(values, head.weight.T @ bias, torch.ones_like(values))
 
 
 def below(parts: Sequence[Part], known: Known, update: Mapping[str, Tensor]) -> Known:
@@ -219,6 +219,6 @@ def reconstruct_chain(
 ) -> Tensor:
     """The image (C, H, W) behind one gradient {name: (*shape)}, in the network's input space. Errors: `NoRule`."""
     if not masked:
-        return below(parts, at_representation(model, update), update).values
+        return below(parts, at_representation(model.head, update), update).values
     first, known = at_last_layer(parts, model, update, solve)
     return below(parts[:first], known, update).values

@@ -142,6 +142,23 @@ def test_a_client_that_prunes_its_representation_is_solved_for_in_the_network_wi
     assert not found.certified.any()
 
 
+@pytest.mark.parametrize("told", ["the client's label", "another label"])
+@pytest.mark.parametrize("rate", [0.1, 0.6, 1.0])
+def test_an_update_of_another_network_or_label_is_refused_before_a_search(exact, rate, told):
+    """A mask on the gradient alone, attacked as if the representation were pruned; or a label that is not its own."""
+    it = exact.scene(chain("convolutions", torch.float32), shape=SHAPE)
+    update = fldrep.client_update(it.model, it.inputs, it.labels)
+    pruned = {"prune": "representation"} if told == "another label" else {}
+    asked = {"rate": rate, **pruned, "model": it.model, "images": it.inputs, "labels": it.labels}
+    labels = (it.labels + 1) % 4 if told == "another label" else it.labels
+    sent = fldrep.defend(update, "soteria", **asked)
+    found = fldrep.reconstruct(
+        fldrep.wrap(it.model, shape=SHAPE), sent, labels, "closed-form-pruned", normalisation="none"
+    )
+    assert all("its features and the label do not give" in reason for (reason,) in found.refused)
+    assert not found.iterations.any()
+
+
 def test_a_start_that_gets_stuck_is_followed_by_others(monkeypatch):
     """A case that the middle of the layer's range does not lead out of: of 400 such networks 10 were like it."""
     shape, label = (1, 20, 20), torch.tensor([0])

@@ -1,5 +1,6 @@
 """The digest of the code a job depends on, tried on a copy of the package in which lines are edited."""
 
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -51,9 +52,15 @@ def every_job() -> dict[str, str]:
     return found
 
 
+@cache
+def before_edits() -> dict[str, str]:
+    """The digests of the copy as each test finds it."""
+    return every_job()
+
+
 def changed_by(package, path: str, old: str, new: str) -> set[str]:
     """The jobs whose digest an edit changes."""
-    before = every_job()
+    before = before_edits()
     package(path, old, new)
     return {name for name, digest in every_job().items() if digest != before[name]}
 
