@@ -205,6 +205,21 @@ def test_every_spec_of_an_environment_parses(name):
     assert version, "Python itself is not pinned"
 
 
+def test_what_to_set_behind_a_mirror_is_said_beside_the_configuration():
+    """A conda from 26.7 on takes `nodefaults` for a channel, so that no file of an environment can be the switch."""
+    said = (
+        (ROOT / "config/README.md").read_text().partition("## The environments of the rules")[2].partition("\n## ")[0]
+    )
+    for word in (
+        "26.7",
+        "`nodefaults`",
+        "`channel_alias: ",
+        "`default_channels: [conda-forge]`",
+        "`conda-forge` alone",
+    ):
+        assert word in said, word
+
+
 def entered_by(name: str) -> set[str]:
     """Modules of this package that a job imports: those of its entry and its command, and all of its stage."""
     entry = JOBS[name].entry.partition(":")[0]

@@ -15,15 +15,17 @@ class Answer:
     """What is known of one defense, by the cell that is worst for the client.
 
     `said`: one of `verdicts.ANSWERS`; `cell`: a row of `verdicts.cell_verdicts`; `attack`: the strongest in that cell,
-    empty where none was run; `found_by`: those that found images there, the strongest first; `settings`: in how many
-    the defense was looked at, and in how many of these it `falls`; `cost`: a row of `accuracy.accuracy_of_runs`, of
-    the same model where it was trained, else of the one that lost most; None where none was trained.
+    empty where none was run; `variant_of`: the published attacks that this one strengthens; `found_by`: those that
+    found images there, the strongest first; `settings`: in how many the defense was looked at, and in how many of
+    these it `falls`; `cost`: a row of `accuracy.accuracy_of_runs`, of the same model where it was trained, else of the
+    one that lost most; None where none was trained.
     """
 
     defense: str
     said: str
     cell: pd.Series
     attack: str
+    variant_of: tuple[str, ...]
     found_by: tuple[str, ...]
     settings: int
     falls: int
@@ -57,6 +59,7 @@ def _answer(cells: pd.DataFrame, outcomes: pd.DataFrame, accuracy: pd.DataFrame)
         answer(worst),
         worst,
         next(iter(own["attack"]), ""),
+        tuple(next(iter(own["variant_of"]), "").split()),
         tuple(own.loc[own["found"] > 0, "attack"]),
         len(cells),
         int((cells["verdict"].map(ANSWERS) == FALLS).sum()),

@@ -16,7 +16,8 @@ def publish_command(
         ),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="rewrite published folders in today's words from their own tables")
+        bool,
+        typer.Option("--again", help="rewrite published folders, and their figures, from their own tables"),
     ] = False,
     results: Annotated[Path, typer.Option(help="the folder that holds results/ and reports/")] = Path("."),
     out: Annotated[Path, typer.Option(help="the folder of published results")] = Path("docs/results"),
@@ -27,7 +28,8 @@ def publish_command(
     commit: Annotated[str | None, typer.Option(help="what made the results, where their record does not know")] = None,
 ) -> None:
     """Publish results: tables, claims and figures, what made them, and the numbers of README and docs."""
-    from fldrep.report.publish import publish, publish_again
+    from fldrep.applications.redrawing import redraw
+    from fldrep.report.publish import RESULTS, folders, kind_of, publish, publish_again
     from fldrep.report.results_folder import table_sizes
     from fldrep.report.texts import fill, text_of
 
@@ -37,6 +39,9 @@ def publish_command(
     if again:
         for line in publish_again(sources or [], out):
             print(line)
+        for folder in (out / name for name in sources or folders(out)):
+            if kind_of(folder) is RESULTS:
+                print(f"{folder}: drawn again: {', '.join(redraw(folder))}")
     else:
         for source in sources or []:
             folder = publish(Path(source), results, out, commit)

@@ -176,7 +176,8 @@ def error_scale(axes: Sequence[Axes], values: Sequence[float], which: str = "y")
         if most <= 30 * least:
             ax.set(**{f"{which}lim": (0, 1.12 * most)})
             continue
-        ax.set(**{f"{which}scale": "log", f"{which}lim": (least / 1.6, most * 1.6)})
+        room = max(1.6, (most / least) ** 0.07)  # so that marks at the ends are whole
+        ax.set(**{f"{which}scale": "log", f"{which}lim": (least / room, most * room)})
         axis = ax.yaxis if which == "y" else ax.xaxis
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 1000 * least else (1,)))
         axis.set_minor_locator(NullLocator())

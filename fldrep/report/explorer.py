@@ -17,7 +17,7 @@ from fldrep.analysis.words import nominal_text
 from fldrep.report.pictures import address, picture_of
 from fldrep.storage.gallery import gallery_key, original_key
 
-PICTURES_LIMIT = 8_000_000  # characters of all pictures: the page stays under 15 MB
+PICTURES_LIMIT = 6_000_000  # characters of all pictures: the page stays under 15 MB
 # What is chosen, the outer choices first: the key of a row and the label of the control.
 CONTROLS = {
     "dataset": "data set",
@@ -31,8 +31,10 @@ CONTROLS = {
     "seed": "seed",
     "target": "target",
 }
+ONLY_HERE = {"original_key", "rebuilt_key", "order"}  # columns that the page does not need
 METRICS = {ERROR: "MSE (pixels)", "ssim": "SSIM", "psnr_db": "PSNR, dB", "mse": "MSE (normalised)"}
-GREY = "#8a9099"  # readable on light and dark
+OUTCOMES = {True: "found the image", False: "did not find the image"}
+GREY = "#6d747c"  # readable on light ground, which charts have in the dark too
 
 
 def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarray]) -> dict | None:
@@ -44,38 +46,48 @@ def explorer(tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, np.ndarr
         return None
     rows = explored(tables)
     addresses, places = _addresses(rows, pictures)
-    told = rows.assign(**places).replace([np.inf, -np.inf], np.nan).astype(object)
-    told = told.where(told.notna(), None).to_dict("records")
-    first = next((row["id"] for row in told if _speaks(row)), told[0]["id"])
+    told = rows.assign(**places)
+    speaking = told[told["found"] & told["rebuilt"].notna() & told["is_defended"]]
     data = {
-        "first": first,
+        "first": int((speaking if len(speaking) else told)["id"].iloc[0]),
         "controls": CONTROLS,
         "metrics": METRICS,
-        "rows": told,
+        "columns": {name: [_plain(one) for one in told[name]] for name in told if name not in ONLY_HERE},
         "pictures": addresses,
         "charts": {name: chart.to_dict() for name, chart in charts(tables["attacks"]).items()},
     }
-    shown = sum(row["rebuilt"] is not None for row in told)
-    return {
-        "data": data,
-        "note": f"Pictures of {shown} of {len(told)} reconstructions are in this file, those of the first targets; "
-        "numbers of all.",
-    }
+    return {"data": data, "note": _note(int(told["rebuilt"].notna().sum()), len(told))}
 
 
-def _speaks(row: Mapping) -> bool:
-    """Whether a row is one to begin with: an image that was found in spite of a defense, with its picture."""
-    return row["found"] and row["rebuilt"] is not None and row["is_defended"]
+def _note(shown: int, rows: int) -> str:
+    """How many reconstructions the page has as pictures."""
+    if not shown:
+        return "No reconstruction is in this file as a picture; the numbers are there for all."
+    if shown == rows:
+        return f"All {rows} reconstructions are in this file as pictures."
+    return (
+        f"A sample of {shown} of {rows} reconstructions is in this file as pictures, those of the first targets; "
+        "the numbers are there for all."
+    )
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it, numbers to 6 digits; None where it is missing or infinite."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, str | int | np.integer):
+        return value if isinstance(value, str) else int(value)
+    return float(f"{value:.6g}") if value is not None and np.isfinite(value) else None
 
 
 def explored(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a chosen reconstruction: what it is chosen by (`CONTROLS`, words), and what is shown of it.
 
     Columns besides: `id`, `defense`, `is_defended`, `setting`, `METRICS` and their values for each of `UNINFORMED`;
-    `seen_error`, the error and at least that of rounding to 8 bits, as charts show it; `found`, `certified`,
-    `diverged`, `refused`; `place` and `of`: its place by error among the targets of its cell that did not diverge, 1
-    the nearest to its image; `median` of these errors; `floor`, `times`, `verdict` and `reason` of the image;
-    `accuracy` and `cost` of the training run.
+    `seen_error`, the error and at least that of rounding to 8 bits, as charts show it; `found` and, the
+    same in words, `outcome`; `certified`, `diverged`, `refused`; `place` and `of`: its place by error among the targets
+    of its cell that did not diverge, 1 the nearest to its image; `median` of these errors; `floor`, `times`, `verdict`
+    and `reason` of the image; `accuracy` and `cost` of the training run.
     """
     attacks = tables["attacks"]
     rows = chosen(attacks).reset_index(drop=True)
@@ -97,6 +109,7 @@ def explored(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         order=rows["defense"].map(order),
         seen_error=rows[ERROR].clip(lower=ROUNDING),
         found=is_found(rows),
+        outcome=is_found(rows).map(OUTCOMES),
         certified=rows["certified"].eq(True),
         place=cells.rank(method="min"),
         of=cells.transform("count"),
@@ -138,15 +151,17 @@ def charts(attacks: pd.DataFrame) -> dict[str, alt.LayerChart]:
     methods = dict(zip(attacks["defense"], attacks["method"], strict=True))
     looks = styles_in(attacks)
     colours = alt.Scale(domain=names, range=[looks[methods[name]].colour for name in names])
-    log = alt.Scale(type="log", domain=[ROUNDING, 1], clamp=True, nice=False)
-    axis = alt.Axis(format="~g", tickCount=6)
+    log = alt.Scale(type="log", domain=[ROUNDING / 2, 1], clamp=True, nice=False)
+    axis = alt.Axis(format="~g", values=[10.0**power for power in range(-5, 1)])
     error = alt.Y("seen_error:Q", title="MSE (pixels); up: better for the client", scale=log, axis=axis)
-    said = ["defense:N", "attack:N", "target:N", f"{ERROR}:Q", "ssim:Q", "found:N"]
+    shape = alt.Shape("outcome:N", title="this attack", scale=alt.Scale(domain=list(OUTCOMES.values())))
+    said = ["defense:N", "attack:N", "target:N", f"{ERROR}:Q", "ssim:Q", "outcome:N"]
 
     def scatter(x: alt.X) -> alt.LayerChart:
         base = alt.Chart(alt.NamedData("rows")).encode(x=x, y=error, tooltip=said)
         marks = base.mark_point(filled=True, size=70, opacity=0.75, cursor="pointer").encode(
-            color=alt.Color("defense:N", scale=colours), shape=alt.Shape("found:N", title="found")
+            color=alt.Color("defense:N", scale=colours),
+            shape=shape,
         )
         ring = base.transform_filter("datum.picked").mark_point(size=380, strokeWidth=3, color=GREY)
         line = alt.Chart(alt.NamedData("rows")).mark_rule(strokeDash=[4, 4], color=GREY)
@@ -163,7 +178,9 @@ def charts(attacks: pd.DataFrame) -> dict[str, alt.LayerChart]:
     )
     return {
         "trained": scatter(alt.X("accuracy:Q", title="test accuracy with this defense", scale=alt.Scale(zero=False))),
-        "untrained": scatter(alt.X("defense:N", title="model not trained: no accuracy", sort=names)),
+        "untrained": scatter(
+            alt.X("defense:N", title="model not trained: no accuracy", sort=names, axis=alt.Axis(labelAngle=-35))
+        ),
         "cell": _looks(alt.layer(ticks).properties(width="container", height=40)),
     }
 

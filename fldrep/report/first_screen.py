@@ -76,6 +76,7 @@ def _row(one: Answer, shown: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -
         "kind": "unclear" if one.is_undefended else KINDS.get(one.said, "unclear"),
         "verdict": cell["verdict"],
         "attack": one.attack or "not attacked",
+        "kinship": _kinship(one),
         "others": f"and {others} other{'s' * (others > 1)}" if others > 0 else "",
         "found": f"{cell['found']} of {cell['attacked']}" if cell["attacked"] else "–",
         "interval": interval(cell),
@@ -87,8 +88,16 @@ def _row(one: Answer, shown: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -
     }
 
 
+def _kinship(one: Answer) -> str:
+    """What the strongest attack is to published ones: the same, or made stronger; empty where none was run."""
+    if not one.attack:
+        return ""
+    return f"stronger variant of {', '.join(one.variant_of)}" if one.variant_of else "as published"
+
+
 def _strength(cell: pd.Series) -> str:
-    return " · ".join(filter(None, (cell["method"], cell["rule"], nominal_text(cell["rate"], cell["std"]))))
+    nominal = "" if cell[["rate", "std"]].isna().all() else nominal_text(cell["rate"], cell["std"])
+    return " · ".join(filter(None, (cell["method"], cell["rule"], nominal)))
 
 
 def interval(cell: pd.Series) -> str:

@@ -12,7 +12,7 @@ from fldrep.analysis.words import TextTable, estimate_text, nominal_text, number
 from fldrep.atomic import atomic_write
 from fldrep.errors import DataError
 from fldrep.report.blocks import claim_rows
-from fldrep.report.facts import Cell, Published, points
+from fldrep.report.facts import Cell, Contrast, Published, points
 from fldrep.report.few_pictures import Shown, contrast_pictures, exact_pictures
 from fldrep.report.findings import CPU, DEMO, findings
 from fldrep.report.html import rendered
@@ -42,7 +42,8 @@ def paper_text(results: Path) -> str:
         runs=[_run(one) for one in runs],
         claims=claim_rows(cpu.claims),
         contrasts=[(one, place) for place in (demo, cpu) for one in place.contrasts],
-        shown=[_picture(demo, one) for one in contrast_pictures(demo, demo.contrasts[0])],
+        place=demo.contrasts[0].where,
+        shown=_contrast(demo, demo.contrasts[0]),
         exact=[(one, [_picture(demo, picture) for picture in pair]) for one, pair in exact_pictures(demo)],
         measures=number,
         identifiability=[row for place in runs for row in _identifiable(place)],
@@ -65,6 +66,19 @@ def _run(published: Published) -> dict[str, str]:
         "hours": number(sum(told["seconds"].values()) / 3600),
         "made": f"{told['commit']}, {', '.join(told['devices'])}, {told['machine']}",
     }
+
+
+def _contrast(published: Published, contrast: Contrast) -> list[dict[str, object]]:
+    """The pictures of a contrast, and how each was `sent`."""
+    return [
+        {
+            **_picture(published, one),
+            "sent": "without a defense"
+            if one.defense == contrast.undefended_as
+            else f"under Soteria, {contrast.strength} pruned",
+        }
+        for one in contrast_pictures(published, contrast)
+    ]
 
 
 def _picture(published: Published, shown: Shown) -> dict[str, object]:

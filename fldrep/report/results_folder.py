@@ -180,13 +180,18 @@ def check_claims(stored: pd.DataFrame, judged: pd.DataFrame, path: Path) -> None
 
 
 def _figure(path: Path, record: Record) -> bytes:
-    """A figure that the page shows, made smaller: without loss, or in 256 colours where that is not enough."""
+    """A figure that the page shows, made smaller."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: no readable figure: {error.strerror}") from None
     if not record.shows(path.stem, content):
         raise DataError(f"{path}: not the figure that the page shows; run snakemake")
+    return smaller_png(content)
+
+
+def smaller_png(content: bytes) -> bytes:
+    """A figure in fewer bytes: without loss, or in 256 colours where that is not enough."""
     picture = Image.open(BytesIO(content)).convert("RGB")
     smaller = _as_png(picture)
     return smaller if len(smaller) <= FIGURE_AIM else _as_png(picture.quantize(256))

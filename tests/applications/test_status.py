@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -264,3 +265,15 @@ def test_a_live_run_says_how_far_it_is_only_where_that_changed(folder, monkeypat
     (thread,) = [one for one in threading.enumerate() if one.name == "tells how far the run is"]
     thread.join(10)
     assert said == ["1 of 3", "2 of 3"]
+
+
+def test_make_status_runs_the_command_that_tells_it(call, folder, jobs, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    job, where = of(jobs, "train")[0]
+    folder.said(job, where, "ValueError: no\n")
+    code, out, _ = call("status", str(TINY))
+    assert code == 0
+    assert f"tiny: 0 of {len(jobs)} jobs done" in out
+    assert "ValueError: no" in out
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert re.search(r"^status: env.*\n\t@\$\(BIN\)/python -m fldrep status \$\(CONFIG\)$", makefile, re.MULTILINE)

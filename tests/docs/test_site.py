@@ -83,6 +83,15 @@ def test_the_readme_fits_a_screen_and_names_the_commands():
     assert yaml.safe_load((ROOT / "mkdocs.yml").read_text().partition("nav:")[0])["strict"] is True
 
 
+def test_the_readme_answers_before_it_says_how_to_start():
+    """The verdict, the attacks' names, how many images with an interval, and the pictures."""
+    top = (ROOT / "README.md").read_text().partition("## Start")[0]
+    assert "Does Soteria protect" in top.splitlines()[2]
+    assert len(top.splitlines()) <= 25
+    assert top.count("![") == 4
+    assert len(re.findall(r"`[\w-]+`, [^|]*: \*\*\d+ of \d+ \[\d+ to \d+ %\]\*\* images found", top)) == 3
+
+
 def test_every_target_of_the_makefile_has_a_rule_and_says_what_it_does():
     text = (ROOT / "Makefile").read_text()
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)

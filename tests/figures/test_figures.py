@@ -13,6 +13,8 @@ from PIL import Image
 
 import fldrep
 from fldrep import registry
+from fldrep.analysis.rows import CELL
+from fldrep.analysis.strongest import attack_outcomes
 from fldrep.analysis.styles import OTHER, style_of, styles_text
 from fldrep.config.reading import read_config
 from fldrep.config.theory import TheorySettings
@@ -453,3 +455,41 @@ def test_a_plug_in_says_the_looks_of_its_method(plug_in):
     plug_in(STRANGER)
     assert (style_of("words").colour, style_of("words").order, style_of("words").line) == ("red", 7, ":")
     assert style_of("words").marker == fldrep.Defense.marker
+
+
+@pytest.mark.parametrize(("defenses", "settings", "cells"), [(3, 1, 6), (8, 4, 64)])
+def test_privacy_is_as_readable_with_sixty_cells_as_with_six(synthetic, assert_whole, defenses, settings, cells):
+    """A panel a setting and a mark or dot a cell; panels are as large, and no word on another, however many."""
+    names = tuple(synthetic.DEFENSES)[:defenses]
+    places = tuple(("mnist", model, "iid", round) for model in ("lenet", "lenet-wide") for round in (0, 10))[:settings]
+    attacks = synthetic.attack_table(8, ("gs", "dlg"), names, places)
+    figure = privacy_utility.draw(attacks, synthetic.training_table((("mnist", "lenet", "iid", 10),), names))
+    assert len(attacks.groupby(CELL)) == cells
+    assert len(figure.axes) == settings
+    assert_whole(figure)
+    marks = [
+        y
+        for ax in figure.axes
+        for line in ax.lines
+        if line.get_marker() not in ("None", "") and line.get_markersize() != privacy_utility.RING
+        for y in line.get_ydata()
+    ]
+    assert len(marks) == cells
+    for ax in figure.axes:
+        width, height = ax.get_position().size * figure.get_size_inches()
+        assert width > 3.5
+        assert height > 2
+        boxes = [one.get_window_extent() for one in ax.get_yticklabels() if one.get_text()]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("defenses", [3, 8])
+def test_reconstructions_have_one_row_a_target_however_many_defenses(synthetic, defenses):
+    """The original and the undefended once, then each defense under the published and under the strongest attack."""
+    attacks = synthetic.attack_table(2, ("gs", "gs-masked", "gs-drop"), tuple(synthetic.DEFENSES)[:defenses])
+    figure = reconstructions.draw(attacks, {key: one.numpy() for key, one in synthetic.pictures(attacks).items()})
+    rows = {round(ax.get_position().y0, 3) for ax in figure.axes}
+    originals = sum(text.get_text() == "original" for text in figure.texts)
+    assert len(rows) == 2 * originals, "a row a target in each band"
+    strongest = attack_outcomes(attacks).query("strongest or strongest_published")
+    assert len(figure.axes) == 2 * (originals + len(strongest))

@@ -153,3 +153,12 @@ def test_the_paper_names_a_picture_that_is_missing(results, tmp_path):
     with pytest.raises(DataError, match=r"original_mnist_\d+\.png: no readable picture"):
         write_paper(results, tmp_path / "paper.html")
     assert not (tmp_path / "paper.html").exists()
+
+
+def test_make_paper_runs_the_command_that_writes_it(call, tmp_path):
+    code, out, _ = call("paper", "--results", str(RESULTS), "--out", str(tmp_path / "paper.html"))
+    assert code == 0
+    assert re.search(r"paper\.html: 0\.\d+ MB", out)
+    assert (tmp_path / "paper.html").read_text() == paper_text(RESULTS)
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert re.search(r"^paper: env.*\n\t\$\(BIN\)/python -m fldrep paper$", makefile, re.MULTILINE)

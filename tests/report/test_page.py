@@ -14,6 +14,7 @@ from fldrep import registry
 from fldrep.config.reading import parse_config
 from fldrep.errors import DataError
 from fldrep.report import tables
+from fldrep.report.evidence import NOT_TESTABLE
 from fldrep.report.page import duration, page_text, summary, times, write_page
 from fldrep.report.record import read_record
 from fldrep.storage.tensors import write_tensors
@@ -128,6 +129,24 @@ def test_claims_stand_on_the_page_with_their_verdicts(small, tmp_path):
     words = " ".join(Seen(written(tmp_path, *small)[0]).words)
     for expected in ("No accuracy is lost.", "reproduced", "−0.00400", "snakemake claims", "mnist · lenet · iid"):
         assert expected in words
+
+
+def test_claims_that_this_config_can_judge_stand_open_and_the_rest_are_folded(small):
+    claims = pd.concat([CLAIMED, CLAIMED.assign(claim="mse-ratio", said="Much more error.", verdict=NOT_TESTABLE)])
+    rows = {"attacks": small[0], "training": small[1], **without_rows()}
+    text = page_text({"name": "x"}, rows, claims, [], PROVENANCE, {})
+    open_part, folded = text.partition('id="claims"')[2].split("1 claims that this config cannot judge")
+    assert "No accuracy is lost." in open_part
+    assert "Much more error." not in open_part
+    assert open_part.rstrip().endswith("<details><summary>")
+    assert "Much more error." in folded.partition("</details>")[0]
+
+
+def test_the_page_goes_from_the_answer_to_how_it_was_made(small, tmp_path):
+    text = written(tmp_path, *small)[0]
+    order = ("answer", "explorer", "cells", "claims", "privacy", "utility", "made")
+    places = [text.index(f'<section id="{name}"') for name in order]
+    assert places == sorted(places)
 
 
 def test_whom_an_attack_assumes_is_on_the_page(small):

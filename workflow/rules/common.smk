@@ -31,6 +31,7 @@ from fldrep.registry import added, load_plugins
 from fldrep.storage import places
 from fldrep.storage.cache import share_cache
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 # Files given on the command line, and those named in a Snakefile, an importer's included.
 CONFIG_FILES = [
@@ -103,6 +104,12 @@ if workflow.is_main_process:
 
 # The package is found from any working directory, and in a rule's own environment.
 share_package()
+# Snakemake takes PYTHONPATH away where a rule has an environment of conda's; this gives back what of it is the package.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    PACKAGE_PATH = (
+        shlex.quote(str(PACKAGE.parent)).replace("{", "{{").replace("}", "}}")
+    )
+    shell.prefix(f"set -euo pipefail; export PYTHONPATH={PACKAGE_PATH}; ")
 share_cache(CONFIG.data.cache)
 
 # What the pages are written with beside their code.

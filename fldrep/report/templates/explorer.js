@@ -2,6 +2,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const keys = Object.keys(data.controls);
+  const columns = Object.entries(data.columns);
+  const rows = data.columns.id.map((_, place) => Object.fromEntries(columns.map(([name, values]) => [name, values[place]])));
   const at = (id) => document.getElementById("explorer-" + id);
   const chosen = {};
   const views = {};
@@ -24,13 +26,13 @@
   // Every control offers what is there under the choices before it; a choice that is still there stays.
   function settle() {
     keys.forEach((key, place) => {
-      const options = [...new Set(data.rows.filter((row) => matches(row, place)).map((row) => row[key]))];
+      const options = [...new Set(rows.filter((row) => matches(row, place)).map((row) => row[key]))];
       if (!options.includes(chosen[key])) chosen[key] = options[0];
       const select = at(key);
       select.replaceChildren(...options.map((text) => new Option(text, text, false, text === chosen[key])));
       select.disabled = options.length < 2;
     });
-    return data.rows.find((row) => matches(row, keys.length));
+    return rows.find((row) => matches(row, keys.length));
   }
 
   function picture(id, place, alt) {
@@ -42,8 +44,9 @@
   }
 
   function describe(row) {
-    const words = row.refused ? "refused: " + row.refused : row.diverged ? "diverged" : row.found ? "found" : "not found";
-    return words + (row.certified ? " and certified" : "") + "; the image is, over all attacks: " + row.verdict;
+    const words = row.refused ? "refused: " + row.refused : row.diverged ? "diverged"
+      : row.outcome + (row.certified ? " and certified it" : "");
+    return "This attack " + words + ". This image, over all attacks: " + row.verdict + ".";
   }
 
   function show(row) {
@@ -77,7 +80,7 @@
     if (views[id]) views[id].finalize();
     views[id] = await vegaEmbed(at(id), spec, { ast: true, actions: false, renderer: "svg" });
     views[id].view.addEventListener("click", (event, item) => {
-      const picked = item && item.datum && data.rows.find((one) => one.id === item.datum.id);
+      const picked = item && item.datum && rows.find((one) => one.id === item.datum.id);
       if (picked) pick(picked);
     });
   }
@@ -91,7 +94,7 @@
   function update() {
     const row = settle();
     show(row);
-    const setting = data.rows.filter((one) => one.setting === row.setting && one.mse_pixel !== null);
+    const setting = rows.filter((one) => one.setting === row.setting && one.mse_pixel !== null);
     const cell = setting.filter((one) => one.defense === row.defense && one.attack === row.attack && one.seed === row.seed);
     const trained = setting.every((one) => one.accuracy !== null);
     last = last.then(() => draw("scatter", trained ? "trained" : "untrained", "rows", setting, row))
@@ -100,5 +103,5 @@
   }
 
   makeControls();
-  pick(data.rows.find((one) => one.id === data.first));
+  pick(rows.find((one) => one.id === data.first));
 })();
