@@ -40,8 +40,11 @@ def _in_float64(settings: AttackSettings) -> bool:
 
 
 def _asks_for_more(settings: AttackSettings) -> bool:
-    """Whether an attack needs public images, or a linear layer in front of the last, which these networks lack."""
-    return bool({"public-images", "inner-linear"} & set(settings.needs))
+    """Whether an attack needs public images, statistics of a batch, or a linear layer in front of the last.
+
+    The clients here send no statistics, and the networks have no such layer.
+    """
+    return bool({"public-images", "statistics", "inner-linear"} & set(settings.needs))
 
 
 # The attacks that compute in the precision of the network: the others solve for the image, which takes minutes.

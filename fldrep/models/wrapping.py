@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from fldrep.arguments import check_module, check_one_of, check_shape, check_text, line_of
 from fldrep.errors import ConfigError
@@ -207,8 +206,6 @@ def _sharing_copy(module: nn.Module) -> nn.Module:
     parameters = list(module.named_parameters())
     if not parameters:
         raise ConfigError(f"{_words(module)} has no parameters, so that there is no update")
-    if lazy := [name for name, value in parameters if is_lazy(value)]:
-        raise ConfigError(f"parameter {lazy[0]!r} of {_words(module)} has no shape yet: call the network once")
     shared = {id(value): value for value in [*module.parameters(), *module.buffers()]}
     try:
         network = copy.deepcopy(module, shared)

@@ -157,7 +157,7 @@ def test_several_local_steps_are_taken_into_account(network, pixels):
     update = sent(made, pixels[:2], [1, 4], local=LocalSteps(2, 1, 0.05))
     said = audited(made, update, images=2, epochs=2, batch_size=1, lr=0.05, labels=[1, 4], originals=pixels[:2])
     assert said.to_dict()["update"]["steps"] == 4
-    assert said.to_dict()["settings"]["local"] == {"epochs": 2, "batch_size": 1, "lr": 0.05}
+    assert said.to_dict()["settings"]["local"] == {"epochs": 2, "batch_size": 1, "lr": 0.05, "momentum": 0.0}
     assert next(one for one in said.to_dict()["not_tried"] if one["what"] == "closed-form")["why"]
 
 

@@ -145,7 +145,7 @@ def test_the_whole_covers_what_was_asked():
     assert len(planned) == len(set(planned))
     assert {one.name for one in comparisons("convnet-64") if one.kind == "attack"} == set(GRADIENT_ATTACKS)
     exact = {"closed-form", "closed-form-pruned", "closed-form-below", "gauss-newton"}
-    asking = {"learned", "imprint", "gs-spectral-below"}  # for public images, for another linear layer
+    asking = {"learned", "imprint", "gs-spectral-below", "gs-spectral-statistics"}  # for what these cells do not have
     assert set(ATTACK_PRESETS) - set(GRADIENT_ATTACKS) == exact | asking | {"ensemble"}
 
 
