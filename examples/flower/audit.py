@@ -31,7 +31,14 @@ def main(records: Path, out: Path, budget: float = 60) -> None:
             said["update"]["noise"],
             said["identifiability"]["floor"],
         )
-        print(f"| {' | '.join(f'{one:.2g}' if isinstance(one, float) else str(one) for one in cells)} |", flush=True)
+        print(f"| {' | '.join(map(in_words, cells))} |", flush=True)
+
+
+def in_words(value: str | float | None) -> str:
+    """A number to two digits; what an audit does not tell is a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
