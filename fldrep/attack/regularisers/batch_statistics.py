@@ -31,8 +31,9 @@ def batch_statistics(images: Tensor, observation: Observation) -> Tensor:
     def apart(batch: Tensor, expected: dict[str, Tensor]) -> Tensor:
         layers = []
         for name, (mean, variance) in moments_of(model, batch).items():
-            wanted, width = expected[name][0], expected[name][1].clamp_min(0) + model.get_submodule(name).eps
-            spread = ((variance + model.get_submodule(name).eps) / width).sqrt() - 1
+            eps, (wanted, told) = model.get_submodule(name).eps, expected[name]
+            width = told.clamp_min(0) + eps
+            spread = ((variance + eps) / width).sqrt() - 1
             layers.append(((mean - wanted).square() / width + spread.square()).mean())
         return torch.stack(layers).mean()
 
